@@ -92,7 +92,10 @@ pub fn decode_bounded<T: DeserializeOwned>(
     max: usize,
 ) -> Result<T, BoundedDecodeError> {
     if bytes.len() > max {
-        return Err(BoundedDecodeError::TooLarge { len: bytes.len(), max });
+        return Err(BoundedDecodeError::TooLarge {
+            len: bytes.len(),
+            max,
+        });
     }
     match postcard::take_from_bytes(bytes)? {
         (value, []) => Ok(value),
@@ -116,7 +119,10 @@ pub trait Versioned: Serialize + DeserializeOwned {
     /// Reads what [`Versioned::to_versioned`] wrote, at most `max` bytes in all.
     fn from_versioned(bytes: &[u8], max: usize) -> Result<Self, BoundedDecodeError> {
         if bytes.len() > max {
-            return Err(BoundedDecodeError::TooLarge { len: bytes.len(), max });
+            return Err(BoundedDecodeError::TooLarge {
+                len: bytes.len(),
+                max,
+            });
         }
         let Some((version, body)) = bytes.split_first_chunk::<2>() else {
             return Err(DecodeError::DeserializeUnexpectedEnd.into());

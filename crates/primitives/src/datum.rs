@@ -100,7 +100,9 @@ impl<T: Datum> Serialize for Encoded<T> {
 impl<'de, T: Datum> Deserialize<'de> for Encoded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = Bytes::deserialize(deserializer)?;
-        T::decode(&bytes).map(Self).map_err(serde::de::Error::custom)
+        T::decode(&bytes)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 

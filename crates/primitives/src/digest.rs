@@ -100,11 +100,13 @@ impl Digest {
     }
 
     /// blake3 of this digest followed by `info`: a child identifier.
+    #[must_use]
     pub fn derive(&self, info: impl AsRef<[u8]>) -> Self {
         Self::from_parts(&[self.as_bytes().as_slice(), info.as_ref()])
     }
 
     /// blake3 of this digest's bytes.
+    #[must_use]
     pub fn hashed(&self) -> Self {
         Self::hash(self.as_bytes())
     }
@@ -284,11 +286,17 @@ mod tests {
     fn text_of_64_hex_characters_is_decoded_and_other_text_hashed() {
         let digest = Digest::hash(b"mosaik");
         assert_eq!(Digest::from(digest.to_string().as_str()), digest);
-        assert_eq!(Digest::from(digest.to_string().to_uppercase().as_str()), digest);
+        assert_eq!(
+            Digest::from(digest.to_string().to_uppercase().as_str()),
+            digest
+        );
         assert_eq!(Digest::from("mosaik"), digest);
         assert_eq!(Digest::from("mosaik".as_bytes()), digest);
         let sixty_four = "g".repeat(64);
-        assert_eq!(Digest::from(sixty_four.as_str()), Digest::hash(sixty_four.as_bytes()));
+        assert_eq!(
+            Digest::from(sixty_four.as_str()),
+            Digest::hash(sixty_four.as_bytes())
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@
 pub mod codec;
 pub mod datum;
 mod digest;
+mod fmt;
+pub mod iter;
 pub mod limits;
 pub mod time;
 
@@ -14,5 +16,9 @@ pub use {
     codec::{DecodeError, EncodeError},
     datum::{Datum, Encoded},
     digest::{Digest, Tag, UniqueId},
+    fmt::{
+        Abbreviated, FmtIter, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt, Short, ShortFmtExt,
+    },
+    iter::Variant,
     limits::Limits,
 };

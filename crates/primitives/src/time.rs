@@ -12,7 +12,9 @@ use {
 /// A point on a driver's monotonic clock: nanoseconds since an origin the driver chose.
 ///
 /// Instants of two nodes, or of two runs of one node, are not comparable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Instant(u64);
 
 impl Instant {
@@ -73,12 +75,19 @@ impl Sub for Instant {
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
+        write!(
+            f,
+            "{}.{:06}s",
+            self.0 / 1_000_000_000,
+            self.0 / 1_000 % 1_000_000
+        )
     }
 }
 
 /// Milliseconds since the Unix epoch, as some node's wall clock showed them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct UnixMillis(pub u64);
 
 #[cfg(test)]
@@ -90,6 +99,9 @@ mod tests {
         let instant = Instant::from_millis(1_500);
         assert_eq!(instant.since(Instant::from_millis(2_000)), Duration::ZERO);
         assert_eq!(instant + Duration::MAX, Instant::FAR_FUTURE);
-        assert_eq!((instant + Duration::from_micros(7)).to_string(), "1.500007s");
+        assert_eq!(
+            (instant + Duration::from_micros(7)).to_string(),
+            "1.500007s"
+        );
     }
 }
