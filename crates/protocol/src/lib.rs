@@ -7,3 +7,4 @@
 pub mod catalog;
 pub mod consensus;
 pub mod store;
+pub mod subscription;
