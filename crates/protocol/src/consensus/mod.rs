@@ -1,0 +1,37 @@
+//! The consensus core: Raft with pre-vote, check-quorum, learners, logged membership, `ReadIndex`
+//! and leader transfer, for groups that form by themselves.
+//!
+//! Pure: `Core::handle(now, input, out)` takes the time and one [`Input`] and puts
+//! [`Output`]s; no I/O, no clock, no entropy but the seed in [`Config`]. Sources: Ongaro and
+//! Ousterhout, "In Search of an Understandable Consensus Algorithm"; Ongaro's dissertation
+//! (§3.10 transfer, §4 membership, §6.4 `ReadIndex`, §9.6 pre-vote).
+//!
+//! Absent on purpose: the state machine and its snapshots' data (the driver's), the transport,
+//! proof of the group's key, and any use of connections in deciding what a quorum is.
+
+pub mod codec;
+pub mod config;
+pub mod entry;
+pub mod ids;
+pub mod input;
+pub mod membership;
+pub mod message;
+pub mod state;
+pub mod window;
+pub mod wire;
+
+pub use {
+    config::{Config, ConfigError, MergePolicy, limits},
+    entry::{Commands, Entry, EntryBody, Genesis, Recovery, Seal},
+    ids::{
+        GroupKeyId, Index, Lineage, LogIndex, Member, OpRun, Origin, PeerKey, Position, Term, Token,
+    },
+    input::{
+        CommittedEntry, Event, Input, NotDone, Outcome, Output, Outputs, Proposal, ProposalId,
+        ReadId, ReadOutcome, Write,
+    },
+    membership::{Membership, Preference, Standing},
+    message::{Body, Message},
+    state::{HardState, SnapshotMeta},
+    wire::WireError,
+};
