@@ -3,11 +3,11 @@
 
 use {
     mosaik_primitives::{Digest, Limits, codec},
-    mosaik_protocol::subscription::{Criteria, CriteriaError, Literal, MAX_DEPTH},
+    mosaik_protocol::subscription::{Criteria, CriteriaError, Field, Literal, MAX_DEPTH},
     proptest::prelude::*,
     serde::{Deserialize, Serialize},
     serde_json::{Value, json},
-    std::collections::BTreeMap,
+    std::{cmp::Ordering, collections::BTreeMap, fmt::Write},
 };
 
 // --- the model ---------------------------------------------------------------------------------
@@ -46,10 +46,7 @@ fn literal(value: &Value) -> Literal {
 
 impl Model {
     fn criteria(&self) -> Criteria {
-        let field = |path: &[String]| {
-            path.iter()
-                .fold(Criteria::field(""), |field, name| field.child(name))
-        };
+        let field = |path: &[String]| path.iter().fold(Criteria::field(""), Field::child);
         match self {
             Self::Compare(path, comparison, value) => {
                 let (field, value) = (field(path), literal(value));
@@ -79,7 +76,7 @@ impl Model {
             })
         };
         let equal = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
-            (Some(a), Some(b)) => a == b,
+            (Some(a), Some(b)) => a.partial_cmp(&b) == Some(Ordering::Equal),
             _ => a == b,
         };
         match self {
@@ -89,16 +86,16 @@ impl Model {
                     (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
                     (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
                     (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
-                    (Value::Null, Value::Null) => Some(std::cmp::Ordering::Equal),
+                    (Value::Null, Value::Null) => Some(Ordering::Equal),
                     _ => None,
                 };
                 match comparison {
                     Comparison::Eq => equal(value, wanted),
                     Comparison::Ne => !equal(value, wanted),
-                    Comparison::Lt => order.is_some_and(|order| order.is_lt()),
-                    Comparison::Le => order.is_some_and(|order| order.is_le()),
-                    Comparison::Gt => order.is_some_and(|order| order.is_gt()),
-                    Comparison::Ge => order.is_some_and(|order| order.is_ge()),
+                    Comparison::Lt => order.is_some_and(Ordering::is_lt),
+                    Comparison::Le => order.is_some_and(Ordering::is_le),
+                    Comparison::Gt => order.is_some_and(Ordering::is_gt),
+                    Comparison::Ge => order.is_some_and(Ordering::is_ge),
                 }
             }
             Self::In(path, set) => {
@@ -472,10 +469,9 @@ fn malformed_programs_are_refused() {
 fn the_wire_format_is_version_one() {
     let text = r#"a.b > 1.5 and not c in [null, 3, "x"] or tags has x"00ff" or d != -7 sample 1/10 last 5"#;
     let criteria: Criteria = text.parse().unwrap();
-    let hex: String = criteria
-        .to_wire()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut hex = String::new();
+    for byte in criteria.to_wire() {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     assert_eq!(hex, include_str!("fixtures/criteria-v1.hex").trim());
 }
