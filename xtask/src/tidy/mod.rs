@@ -9,11 +9,11 @@ mod licence;
 mod source;
 
 use {
+    crate::cargo,
     allow::Allowed,
     std::{
         fmt, fs, io,
         path::{Path, PathBuf},
-        process::Command,
     },
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path) -> Result<Vec<Violation>, String> {
     let promises = root.join("docs/guarantees.md");
     let test_source = |path: &str| fs::read_to_string(root.join(path)).ok();
     violations.extend(guarantees::check(&read(&promises)?, test_source));
-    let metadata = cargo(
+    let metadata = cargo::run(
         root,
         &[
             "metadata",
@@ -72,7 +72,7 @@ pub(crate) fn run(root: &Path) -> Result<Vec<Violation>, String> {
         "--target=all",
         "--locked",
     ];
-    let tree = cargo(root, &tree)?;
+    let tree = cargo::run(root, &tree)?;
     violations.extend(deps::check_packages(&metadata, &tree, &mut allowed)?);
     for package in deps::PURE {
         let tree = [
@@ -85,25 +85,11 @@ pub(crate) fn run(root: &Path) -> Result<Vec<Violation>, String> {
             "--locked",
         ];
         if deps::is_member(&metadata, package) {
-            violations.extend(deps::check_purity(package, &cargo(root, &tree)?));
+            violations.extend(deps::check_purity(package, &cargo::run(root, &tree)?));
         }
     }
     violations.extend(allowed.unused());
     Ok(violations)
-}
-
-fn cargo(root: &Path, args: &[&str]) -> Result<String, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(args)
-        .current_dir(root)
-        .output()
-        .map_err(|error| format!("cargo {}: {error}", args[0]))?;
-    if !output.status.success() {
-        let cause = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo {}: {cause}", args.join(" ")));
-    }
-    String::from_utf8(output.stdout).map_err(|error| error.to_string())
 }
 
 fn read(path: &Path) -> Result<String, String> {
