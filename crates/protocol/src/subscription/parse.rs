@@ -7,7 +7,7 @@
 //! one      := { "not" | "!" } ( "(" any ")" | "true" | "false" | path [ test ] )
 //! test     := ( "==" | "=" | "!=" | "<" | "<=" | ">" | ">=" | "has" ) literal
 //!           | [ "not" ] "in" "[" { literal "," } [ literal ] "]"
-//! path     := "." | [ "." ] name { "." ( name | INDEX ) }
+//! path     := "." | ( name | "." name | "." INDEX ) { "." name | "." INDEX }
 //! name     := letters, digits, "_" and "-" | "`" any text "`"
 //! literal  := number | "text" | 'text' | x"hex" | true | false | null | inf | nan
 //! ```
@@ -288,7 +288,8 @@ impl<'t> Parser<'t> {
         let rooted = self.rest().starts_with('.');
         if rooted {
             self.position += 1;
-            if !self.rest().starts_with(|c| is_name_start(c) || c == '`') {
+            let is_segment = |c: char| is_name_start(c) || c.is_ascii_digit() || c == '`';
+            if !self.rest().starts_with(is_segment) {
                 self.skip_space();
                 return Ok(Criteria::of_path(path));
             }
@@ -296,7 +297,7 @@ impl<'t> Parser<'t> {
             return self.expected("a field (a name that is a keyword stands in `backquotes`)");
         }
         loop {
-            path.push(self.segment(path.is_empty())?);
+            path.push(self.segment(!rooted && path.is_empty())?);
             if !self.rest().starts_with('.') {
                 break;
             }
@@ -307,7 +308,7 @@ impl<'t> Parser<'t> {
     }
 
     /// One name or index; white space after it is left.
-    fn segment(&mut self, is_first: bool) -> Parsed<String> {
+    fn segment(&mut self, must_be_name: bool) -> Parsed<String> {
         let rest = self.rest();
         if rest.starts_with('`') {
             return self.quoted();
@@ -316,7 +317,7 @@ impl<'t> Parser<'t> {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len());
         let segment = match self.peek_word() {
-            "" if is_first || digits == 0 => return self.expected("a field"),
+            "" if must_be_name || digits == 0 => return self.expected("a field"),
             "" => &rest[..digits],
             word => word,
         };
@@ -474,6 +475,7 @@ mod tests {
             ("a=3", field("a").eq(3)),
             ("a.b.0 != -1.5e3", field("a.b.0").ne(-1500.0)),
             (".a >= 1_000", field("a").ge(1000)),
+            (".0.b == 1", field("0.b").eq(1)),
             (". < 'it\\'s'", field("").lt("it's")),
             (
                 "a and b or not c",
