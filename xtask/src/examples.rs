@@ -2,8 +2,9 @@
 
 use {crate::cargo, serde_json::Value, std::path::Path};
 
-/// Package and name of every example, sorted.
-pub(crate) fn list(root: &Path) -> Result<Vec<(String, String)>, String> {
+/// What `cargo run` needs to run each example, sorted: `--package P --example E` for an example of a
+/// package, `--package P --bin B` for a package below `examples/`.
+pub(crate) fn list(root: &Path) -> Result<Vec<String>, String> {
     let metadata = cargo::run(
         root,
         &["metadata", "--format-version=1", "--no-deps", "--locked"],
@@ -12,21 +13,29 @@ pub(crate) fn list(root: &Path) -> Result<Vec<(String, String)>, String> {
     Ok(in_metadata(&metadata))
 }
 
-fn in_metadata(metadata: &Value) -> Vec<(String, String)> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut examples: Vec<_> = list(&metadata["packages"])
-        .iter()
-        .flat_map(|package| {
-            let targets = list(&package["targets"]).into_iter();
-            let examples = targets.filter(|target| target["kind"][0] == "example");
-            examples
-                .map(|target| (text(&package["name"]), text(&target["name"])))
-                .collect::<Vec<_>>()
-        })
-        .collect();
+fn in_metadata(metadata: &Value) -> Vec<String> {
+    let root = Path::new(text(&metadata["workspace_root"])).join("examples");
+    let mut examples = Vec::new();
+    for package in array(&metadata["packages"]) {
+        let whole = Path::new(text(&package["manifest_path"])).starts_with(&root);
+        for target in array(&package["targets"]) {
+            let kind = text(&target["kind"][0]);
+            if kind == "example" || kind == "bin" && whole {
+                let (package, target) = (text(&package["name"]), text(&target["name"]));
+                examples.push(format!("--package {package} --{kind} {target}"));
+            }
+        }
+    }
     examples.sort();
     examples
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -34,13 +43,21 @@ mod tests {
     use {super::*, serde_json::json};
 
     #[test]
-    fn only_examples_are_listed() {
+    fn examples_are_targets_and_packages_of_that_name() {
         let target = |kind: &str, name: &str| json!({ "kind": [kind], "name": name });
-        let metadata = json!({ "packages": [
-            { "name": "b", "targets": [target("lib", "b"), target("example", "y")] },
-            { "name": "a", "targets": [target("example", "z"), target("bin", "a")] },
+        let metadata = json!({ "workspace_root": "/w", "packages": [
+            {
+                "name": "b",
+                "manifest_path": "/w/crates/b/Cargo.toml",
+                "targets": [target("lib", "b"), target("bin", "b"), target("example", "y")],
+            },
+            {
+                "name": "a",
+                "manifest_path": "/w/examples/a/Cargo.toml",
+                "targets": [target("bin", "a"), target("test", "t")],
+            },
         ] });
-        let expected = [("a", "z"), ("b", "y")].map(|(p, e)| (p.to_owned(), e.to_owned()));
+        let expected = ["--package a --bin a", "--package b --example y"];
         assert_eq!(in_metadata(&metadata), expected);
         assert!(in_metadata(&json!({})).is_empty());
     }

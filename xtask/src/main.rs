@@ -44,12 +44,12 @@ fn run_tidy(root: &Path) -> ExitCode {
     }
 }
 
-/// Prints `package example`, a line each.
+/// Prints what `cargo run` needs for each example, a line each.
 fn list_examples(root: &Path) -> ExitCode {
     match examples::list(root) {
         Ok(examples) => {
-            for (package, example) in examples {
-                println!("{package} {example}");
+            for example in examples {
+                println!("{example}");
             }
             ExitCode::SUCCESS
         }
