@@ -20,7 +20,7 @@ mod state;
 pub use {
     batch::{Chunk, WriteBatch},
     error::{Invalid, StoreError, SubmitError},
-    state::GroupState,
+    state::{Change, GroupState},
 };
 
 use {

@@ -3,7 +3,18 @@
 use {
     super::{Incarnation, Invalid, Position, SnapshotMeta, WriteBatch},
     bytes::Bytes,
+    core::ops::RangeInclusive,
 };
+
+/// What a batch makes of a group, see [`GroupState::after`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The group after the batch; `None` when it is removed.
+    pub state: Option<GroupState>,
+    /// The entries stored before the batch that are still part of the log; every other stored
+    /// entry is dropped. Appended entries come behind it, those above `state.base` only.
+    pub kept: RangeInclusive<u64>,
+}
 
 /// A group as a store holds it, without entries and chunks.
 ///
@@ -46,12 +57,22 @@ impl GroupState {
         before: Option<&Self>,
         batch: &WriteBatch,
         mut term_at: impl FnMut(u64) -> Result<u64, E>,
-    ) -> Result<Result<Option<Self>, Invalid>, E> {
+    ) -> Result<Result<Change, Invalid>, E> {
+        #[expect(
+            clippy::reversed_empty_ranges,
+            reason = "an empty range is what is meant"
+        )]
+        const NOTHING: RangeInclusive<u64> = 1..=0;
         let mut state = match (before, batch.remove, batch.create) {
             (Some(_), false, Some(_)) => return Ok(Err(Invalid::GroupExists)),
             (Some(before), false, None) => before.clone(),
             (_, _, Some(incarnation)) => Self::new(incarnation),
-            (_, true, None) if batch.is_only_remove() => return Ok(Ok(None)),
+            (_, true, None) if batch.is_only_remove() => {
+                return Ok(Ok(Change {
+                    state: None,
+                    kept: NOTHING,
+                }));
+            }
             (_, _, None) => return Ok(Err(Invalid::UnknownGroup)),
         };
         if let Some(hard_state) = &batch.hard_state {
@@ -93,6 +114,7 @@ impl GroupState {
                 term,
             };
         }
+        let kept = state.base.index + 1..=stored_through;
         assert!(
             state.base.index <= state.last.index,
             "a log does not end before it begins"
@@ -101,7 +123,10 @@ impl GroupState {
             state.base.term <= state.last.term,
             "terms do not decrease along a log"
         );
-        Ok(Ok(Some(state)))
+        Ok(Ok(Change {
+            state: Some(state),
+            kept,
+        }))
     }
 
     fn stage(&mut self, batch: &WriteBatch) -> Result<(), Invalid> {
@@ -248,7 +273,7 @@ mod tests {
             Ok::<_, ()>(2)
         })
         .unwrap()
-        .map(|state| state.expect("the batch does not remove the group"))
+        .map(|change| change.state.expect("the batch does not remove the group"))
     }
 
     fn batch() -> WriteBatch {
@@ -333,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_of_the_stored_log_is_named() {
+        let kept = |batch: WriteBatch| {
+            let change = GroupState::after(Some(&log()), &batch, |_| Ok::<_, ()>(2)).unwrap();
+            change.unwrap().kept
+        };
+        assert_eq!(kept(batch().append(entries(11..=12, 2))), 3..=10);
+        assert_eq!(kept(batch().truncate_from(6).compact_through(3)), 4..=5);
+        assert!(kept(batch().append(entries(11..=12, 2)).compact_through(11)).is_empty());
+        assert!(kept(batch().install(snapshot(position(5, 9), 0))).is_empty());
+        assert!(kept(batch().remove().create(Incarnation(1))).is_empty());
+    }
+
+    #[test]
     fn chunks_are_staged_in_order_and_all_of_them_installed() {
         let state = after(&log(), &batch().stage(0, "a").stage(1, "b")).unwrap();
         assert_eq!(
@@ -362,7 +400,7 @@ mod tests {
         let state = after(&log(), &batch().remove().create(fresh)).unwrap();
         assert_eq!(state, GroupState::new(fresh));
         let unknown = |batch| GroupState::after(None, &batch, |_| Err(())).unwrap();
-        assert_eq!(unknown(batch().remove()), Ok(None));
+        assert_eq!(unknown(batch().remove()).unwrap().state, None);
         assert_eq!(
             unknown(batch().hard_state("vote")),
             Err(Invalid::UnknownGroup)
