@@ -67,6 +67,20 @@ impl Config {
         }
     }
 
+    /// A larger broadcast is refused. Statements, which have no parts of variable length, always fit.
+    pub(super) fn max_gossip_bytes(&self) -> usize {
+        self.limits.gossip_bytes.max(512)
+    }
+
+    pub(super) fn fits_gossip(&self, entry_bytes: usize) -> bool {
+        // Version, variant and length in front of the entry.
+        entry_bytes + 16 <= self.max_gossip_bytes()
+    }
+
+    pub(super) const fn max_message_bytes(&self) -> usize {
+        self.limits.entry_bytes + (256 << 10)
+    }
+
     /// Checks that the configuration can work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let durations = [

@@ -44,6 +44,8 @@ pub enum Message {
     End {
         /// The session of the comparison.
         session: u32,
+        /// There was more to send than fits one answer: compare again.
+        more: bool,
     },
     /// Announcements, and the peers whose announcements are asked for.
     Announcements {
@@ -53,7 +55,7 @@ pub enum Message {
         wanted: Vec<KeyPrefix>,
     },
     /// Whole entries that the receiver lacks or asked for.
-    Entries(Vec<Bytes>),
+    Entries(Vec<Carried>),
     /// Entries that the receiver lacks, too large to be sent unasked.
     Offer(Vec<Item>),
     /// Asks for entries.
@@ -64,6 +66,26 @@ pub enum Message {
 
 impl Versioned for Message {
     const VERSION: u16 = 1;
+}
+
+/// A whole entry, and the newest announcement of its peer if that is newer than the entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The signed entry.
+    pub entry: Bytes,
+    /// What the [`Announcement`] says beyond the entry.
+    pub latest: Option<Dated>,
+}
+
+/// The part of an [`Announcement`] that the entry it is about does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dated {
+    /// When it was signed.
+    pub issued: UnixMillis,
+    /// The incarnation.
+    pub incarnation: u64,
+    /// Of the whole statement.
+    pub signature: Signature,
 }
 
 /// One entry, by name.
@@ -132,8 +154,10 @@ pub type KeyPrefix = [u8; 4];
 pub struct CompactAnnouncement {
     /// Whose announcement.
     pub prefix: KeyPrefix,
-    /// Its time.
+    /// When it was signed.
     pub issued: UnixMillis,
+    /// The incarnation.
+    pub incarnation: u64,
     /// Of the whole statement.
     pub signature: Signature,
 }

@@ -1,6 +1,6 @@
 //! The catalog of peers: who is in the network and what each of them said last.
 //!
-//! `Catalog` is a pure state machine. A driver turns sockets, clocks and the program into
+//! [`Catalog`] is a pure state machine. A driver turns sockets, clocks and the program into
 //! [`Input`]s and carries out the [`Output`]s; keys and entry formats stay behind [`Authority`].
 //!
 //! How it works:
@@ -19,14 +19,20 @@
 //! Absent on purpose: sockets, clocks, entropy, the content of entries, and entries that a
 //! program inserts by hand without a signature (the driver keeps those beside this catalog).
 
-//!
-//! The driver's view: `Catalog::new(now, Config, authority) -> Result<Catalog<A>, ConfigError>`,
-//! `handle(now, Input, &mut Outputs)`, `next_deadline() -> Instant`, and to read `get(&NodeKey)`,
-//! `iter()`, `len()`, `rtt(&NodeKey)`, `counters()`, `max_message_bytes()`.
-
+mod compare;
+mod detector;
+mod fingerprint;
 mod io;
+mod machine;
 mod message;
+mod prng;
+mod pulls;
+mod receive;
+mod rings;
 mod rtt;
+mod store;
+mod sync;
+mod transfer;
 mod types;
 
 pub use {
@@ -34,9 +40,10 @@ pub use {
         Config, ConfigError, Counters, Departure, EntryFault, Event, Input, LinkLoss, Output,
         Outputs, Refusal,
     },
+    machine::Catalog,
     message::{
-        AgeWindow, CompactAnnouncement, Gossip, Item, KeyPrefix, Message, Range, RangeContent,
-        Request,
+        AgeWindow, Carried, CompactAnnouncement, Dated, Gossip, Item, KeyPrefix, Message, Range,
+        RangeContent, Request,
     },
     rtt::Rtt,
     types::{

@@ -85,6 +85,24 @@ pub struct Record {
     pub bytes: Bytes,
 }
 
+impl Record {
+    /// The entry in `bytes`, of which `head` was read.
+    pub fn new(head: Head, bytes: Bytes) -> Self {
+        let Head {
+            peer,
+            version,
+            issued,
+        } = head;
+        Self {
+            peer,
+            version,
+            digest: Digest::hash(&bytes),
+            issued,
+            bytes,
+        }
+    }
+}
+
 /// The keys and entry formats that the catalog does not know.
 ///
 /// Every method is a function of its arguments and of what the value was built with: no clock,
@@ -112,6 +130,8 @@ pub struct Announcement {
     pub digest: Digest,
     /// When it was signed, by the signer's wall clock.
     pub issued: UnixMillis,
+    /// How many suspicions of this version the peer has refuted.
+    pub incarnation: u64,
     /// Of [`Announcement::statement`], by `peer`.
     pub signature: Signature,
 }
@@ -129,17 +149,18 @@ pub struct Farewell {
     pub signature: Signature,
 }
 
-/// `reporter` gets no answer from `peer`, whose newest announcement it knows is of `issued`.
+/// `reporter` gets no answer from `peer`.
 ///
-/// Two reporters or enough time make it a departure; a newer announcement refutes it.
+/// Two reporters or enough time make it a departure; an announcement of a newer version or
+/// incarnation refutes it (SWIM, section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspicion {
     /// Who does not answer.
     pub peer: NodeKey,
     /// The version of its entry that the reporter holds.
     pub version: Version,
-    /// The newest announcement of `peer` that the reporter holds.
-    pub issued: UnixMillis,
+    /// The newest incarnation of that version that the reporter knows.
+    pub incarnation: u64,
     /// Who reports it.
     pub reporter: NodeKey,
     /// Of [`Suspicion::statement`], by `reporter`.
@@ -165,6 +186,7 @@ impl Announcement {
         version: Version,
         digest: &Digest,
         issued: UnixMillis,
+        incarnation: u64,
     ) -> Vec<u8> {
         statement(
             b"mosaik/catalog/announcement/1\0",
@@ -175,14 +197,23 @@ impl Announcement {
                 &version.seq.to_le_bytes(),
                 digest.as_bytes(),
                 &issued.0.to_le_bytes(),
+                &incarnation.to_le_bytes(),
             ],
         )
     }
 
     /// Whether the signature is the announced peer's.
     pub fn verify(&self, network: &Digest, authority: &impl Authority) -> bool {
-        let text = Self::statement(network, &self.peer, self.version, &self.digest, self.issued);
-        authority.verify(&self.peer, &text, &self.signature)
+        let Self {
+            peer,
+            version,
+            digest,
+            issued,
+            incarnation,
+            signature,
+        } = self;
+        let text = Self::statement(network, peer, *version, digest, *issued, *incarnation);
+        authority.verify(peer, &text, signature)
     }
 }
 
@@ -219,7 +250,7 @@ impl Suspicion {
         network: &Digest,
         peer: &NodeKey,
         version: Version,
-        issued: UnixMillis,
+        incarnation: u64,
         reporter: &NodeKey,
     ) -> Vec<u8> {
         statement(
@@ -229,7 +260,7 @@ impl Suspicion {
                 &peer.0,
                 &version.start.to_le_bytes(),
                 &version.seq.to_le_bytes(),
-                &issued.0.to_le_bytes(),
+                &incarnation.to_le_bytes(),
                 &reporter.0,
             ],
         )
@@ -237,13 +268,14 @@ impl Suspicion {
 
     /// Whether the signature is the reporter's.
     pub fn verify(&self, network: &Digest, authority: &impl Authority) -> bool {
-        let text = Self::statement(
-            network,
-            &self.peer,
-            self.version,
-            self.issued,
-            &self.reporter,
-        );
-        authority.verify(&self.reporter, &text, &self.signature)
+        let Self {
+            peer,
+            version,
+            incarnation,
+            reporter,
+            signature,
+        } = self;
+        let text = Self::statement(network, peer, *version, *incarnation, reporter);
+        authority.verify(reporter, &text, signature)
     }
 }
