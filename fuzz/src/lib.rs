@@ -142,6 +142,11 @@ fn catalog_message_seeds() -> Vec<Vec<u8>> {
         digest: Digest::hash(b"entry"),
         issued: UnixMillis(1_700_000_000_000),
     };
+    let dated = catalog::Dated {
+        issued: UnixMillis(1_700_000_000_000),
+        incarnation: 2,
+        signature: catalog::Signature::from_bytes([9; 64]),
+    };
     let range = |content| catalog::Range {
         end: Some(peer),
         content,
@@ -164,11 +169,32 @@ fn catalog_message_seeds() -> Vec<Vec<u8>> {
     let messages = [
         compare,
         catalog::Message::Direct(Gossip::Entry(vec![5; 40].into())),
-        catalog::Message::Entries(vec![vec![1; 10].into(), vec![].into()]),
+        catalog::Message::Entries(vec![
+            catalog::Carried {
+                entry: vec![1; 10].into(),
+                latest: None,
+            },
+            catalog::Carried {
+                entry: vec![].into(),
+                latest: Some(dated),
+            },
+        ]),
+        catalog::Message::Announcements {
+            fresh: vec![catalog::CompactAnnouncement {
+                prefix: [7; 4],
+                issued: dated.issued,
+                incarnation: dated.incarnation,
+                signature: dated.signature,
+            }],
+            wanted: vec![[8; 4]],
+        },
         catalog::Message::Offer(vec![item]),
         catalog::Message::Pull(vec![catalog::Request { peer, version }]),
         catalog::Message::Lacking(vec![peer, peer]),
-        catalog::Message::End { session: 1 },
+        catalog::Message::End {
+            session: 1,
+            more: false,
+        },
     ];
     messages.iter().map(to_versioned).collect()
 }
@@ -178,7 +204,45 @@ fn catalog_gossip(bytes: &[u8]) -> bool {
 }
 
 fn catalog_gossip_seeds() -> Vec<Vec<u8>> {
-    vec![to_versioned(&Gossip::Entry(vec![5; 40].into()))]
+    let peer = NodeKey([7; 32]);
+    let version = Version {
+        start: 1_700_000_000_000,
+        seq: 3,
+    };
+    let issued = UnixMillis(1_700_000_000_000);
+    let signature = catalog::Signature::from_bytes([9; 64]);
+    let digest = Digest::hash(b"entry");
+    let announcement = catalog::Announcement {
+        peer,
+        version,
+        digest,
+        issued,
+        incarnation: 2,
+        signature,
+    };
+    let farewell = catalog::Farewell {
+        peer,
+        version,
+        issued,
+        signature,
+    };
+    let reporter = NodeKey([8; 32]);
+    let suspicion = catalog::Suspicion {
+        peer,
+        version,
+        incarnation: 2,
+        reporter,
+        signature,
+    };
+    [
+        Gossip::Entry(vec![5; 40].into()),
+        Gossip::Announcement(announcement),
+        Gossip::Farewell(farewell),
+        Gossip::Suspicion(suspicion),
+    ]
+    .iter()
+    .map(to_versioned)
+    .collect()
 }
 
 fn member(byte: u8) -> Member {
