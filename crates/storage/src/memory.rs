@@ -11,8 +11,8 @@ use {
 };
 
 /// Keeps groups in memory. Every batch completes within its submission, so nothing is ever queued
-/// but completions that were not taken.
-#[derive(Debug, Default)]
+/// but completions that were not taken. A clone is a copy that goes its own way.
+#[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     groups: BTreeMap<GroupId, Group>,
     limits: StoreLimits,
@@ -21,7 +21,7 @@ pub struct MemoryStore {
     waker: Option<Waker>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group {
     state: GroupState,
     /// The entries `state.base.index + 1 ..= state.last.index`.

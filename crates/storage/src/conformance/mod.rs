@@ -32,10 +32,12 @@ mod cases;
 mod model;
 mod random;
 mod waiting;
+mod workload;
 
 pub use {
     cases::{Case, cases},
     random::{RawStep, random_steps, run_random},
+    workload::Workload,
 };
 
 use mosaik_protocol::store::LogStore;

@@ -14,6 +14,8 @@ use {
             Arc,
             atomic::{AtomicU32, Ordering},
         },
+        task::{Wake, Waker},
+        thread::{self, Thread},
     },
 };
 
@@ -129,4 +131,16 @@ pub(crate) fn entry(index: u64) -> Entry {
         term: 1 + index / 100,
         payload: format!("payload of {index}").into(),
     }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+pub(crate) fn unparks_this_thread() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
 }
