@@ -168,8 +168,6 @@ impl Definition {
         // Hygienic, so that the expressions of the definition cannot name them.
         let network = Ident::new("network", Span::mixed_site());
         let opened = Ident::new("opened", Span::mixed_site());
-        let when = Ident::new("when", Span::mixed_site());
-        // The mutex is never locked: it makes the future `Sync` for datums that are only `Send`.
         let whole = quote!(<Self as #facade::streams::#trait_name>);
         quote! {
             #(#cfgs)*
@@ -188,12 +186,9 @@ impl Definition {
                     + ::core::marker::Sync
                     + 'static {
                     let #opened = #whole::#open(#network);
-                    let #when = ::core::clone::Clone::clone(#opened.when());
-                    let #opened = ::std::sync::Mutex::new(#opened);
                     async move {
-                        #when.online().await;
-                        ::std::sync::Mutex::into_inner(#opened)
-                            .expect("nothing has locked it")
+                        #opened.when().online().await;
+                        #opened
                     }
                 }
             }

@@ -23,6 +23,8 @@ pub struct Limits {
     pub substreams_per_peer: u32,
     /// Header and greeting of a sub-stream, bytes. 64 KiB.
     pub greeting_bytes: usize,
+    /// What the acceptor of a sub-stream says first, bytes; a whole discovery entry fits. 2 MiB.
+    pub reply_bytes: usize,
     /// Bytes a sub-stream may have in flight that our side has not read. 1 MiB, and not more:
     /// the transport ends the whole connection when one stream's unread data lies in more than
     /// 1,024 pieces that it cannot merge, and 1,024 full packets of 1,200 bytes hold 1.1 MiB.
@@ -59,6 +61,7 @@ impl Limits {
         connections_per_peer: 4,
         substreams_per_peer: 4_096,
         greeting_bytes: 64 << 10,
+        reply_bytes: 2 << 20,
         substream_window_bytes: 1 << 20,
         frame_bytes: 64 << 20,
         entry_bytes: 1 << 20,

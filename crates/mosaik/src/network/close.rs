@@ -1,0 +1,144 @@
+//! Close reasons: the numbers and names with which one side tells the other why it ends a
+//! connection or a sub-stream.
+
+use {
+    bytes::Bytes,
+    core::{error::Error, fmt},
+    iroh::endpoint::{ApplicationClose, VarInt},
+};
+
+/// A reason for ending a connection or a sub-stream: a number on the wire, a type in the program.
+pub trait CloseReason:
+    Error
+    + Into<ApplicationClose>
+    + PartialEq<ApplicationClose>
+    + Clone
+    + Sized
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+/// A close reason as a value, for places that handle any of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reason {
+    pub(crate) code: u32,
+    pub(crate) text: &'static str,
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.code)
+    }
+}
+
+impl From<Reason> for ApplicationClose {
+    fn from(reason: Reason) -> Self {
+        Self {
+            error_code: VarInt::from_u32(reason.code),
+            reason: Bytes::from_static(reason.text.as_bytes()),
+        }
+    }
+}
+
+macro_rules! close_reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name;
+
+            impl $name {
+                pub(crate) const REASON: Reason = Reason { code: $code, text: stringify!($name) };
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(stringify!($name))
+                }
+            }
+
+            impl Error for $name {}
+
+            impl From<$name> for ApplicationClose {
+                fn from(_: $name) -> Self {
+                    $name::REASON.into()
+                }
+            }
+
+            impl From<$name> for Reason {
+                fn from(_: $name) -> Self {
+                    $name::REASON
+                }
+            }
+
+            impl PartialEq<ApplicationClose> for $name {
+                fn eq(&self, close: &ApplicationClose) -> bool {
+                    close.error_code == VarInt::from_u32($code)
+                }
+            }
+
+            impl CloseReason for $name {}
+        )*
+
+        /// Every reason this program knows, by number.
+        pub(crate) const KNOWN: &[Reason] = &[$($name::REASON),*];
+    };
+}
+
+close_reasons! {
+    /// The other side speaks no protocol that is served here.
+    InvalidAlpn = 100;
+    /// The other side belongs to another network.
+    DifferentNetwork = 101;
+    /// The operation was abandoned by its caller.
+    Cancelled = 102;
+    /// The connection ended without a reason.
+    UnexpectedClose = 103;
+    /// All that was wanted is done.
+    Success = 200;
+    /// The other side is shutting down.
+    GracefulShutdown = 204;
+    /// Bytes that the protocol does not allow.
+    ProtocolViolation = 400;
+    /// The other side is not in the local catalog.
+    UnknownPeer = 401;
+    /// Nothing valid arrived within the handshake timeout.
+    HandshakeTimeout = 408;
+    /// The node holds as many connections or sub-streams as its limits allow.
+    TooManyConnections = 429;
+    /// The stream's producer or consumer does not accept this peer.
+    NotAllowed = 10403;
+    /// The stream is not produced here.
+    StreamNotFound = 10404;
+    /// The consumer fell further behind than the producer's buffer reaches.
+    TooSlow = 10413;
+    /// The producer serves as many consumers as it accepts.
+    NoCapacity = 10509;
+}
+
+/// The reason behind a number from the wire; unknown numbers are [`UnexpectedClose`].
+pub(crate) fn known(code: u64) -> Reason {
+    KNOWN
+        .iter()
+        .copied()
+        .find(|reason| u64::from(reason.code) == code)
+        .unwrap_or(UnexpectedClose::REASON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_reasons_match_both_ways() {
+        for reason in KNOWN {
+            assert_eq!(known(u64::from(reason.code)), *reason);
+        }
+        assert_eq!(known(u64::MAX), UnexpectedClose::REASON);
+        let close = ApplicationClose::from(TooSlow);
+        assert!(TooSlow == close && NoCapacity != close);
+        assert_eq!(&close.reason[..], b"TooSlow");
+    }
+}

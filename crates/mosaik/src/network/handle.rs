@@ -1,0 +1,163 @@
+//! [`Network`]: the handle under which everything stands.
+
+use {
+    super::{
+        NetworkId,
+        address_book::Listing,
+        builder::{NetworkBuilder, NetworkConfig},
+        error::Error,
+        links::Links,
+        local::LocalNode,
+        tasks::Tasks,
+        transport,
+    },
+    crate::{diagnostics, discovery::Discovery, streams::Streams},
+    core::time::Duration,
+    std::sync::Arc,
+};
+
+/// How long closing waits for streams to hand over what they accepted.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// One node's part in a network.
+///
+/// Dropping it closes the network in the background; [`Network::close`] does the same and
+/// resolves when nothing of it is left.
+#[derive(Debug)]
+pub struct Network {
+    local: LocalNode,
+    discovery: Discovery,
+    streams: Streams,
+    /// Taken by whoever closes.
+    running: Option<Arc<Running>>,
+}
+
+/// What has to be ended.
+#[derive(Debug)]
+struct Running {
+    links: Links,
+    tasks: Tasks,
+    discovery: Discovery,
+    streams: Streams,
+    _listing: Listing,
+}
+
+impl Network {
+    /// A builder for the given network.
+    pub fn builder(network_id: impl Into<NetworkId>) -> NetworkBuilder {
+        NetworkBuilder::default().with_network_id(network_id)
+    }
+
+    /// Starts with every setting at its default. See [`NetworkBuilder::build`].
+    pub async fn new(network_id: impl Into<NetworkId>) -> Result<Self, Error> {
+        Self::builder(network_id).build().await
+    }
+
+    pub(super) async fn start(config: NetworkConfig) -> Result<Self, Error> {
+        let discovery_config = config.discovery.clone().build()?;
+        let streams_config = config.streams.clone().build()?;
+        #[cfg(feature = "prometheus")]
+        if let Some(address) = config.prometheus_addr {
+            diagnostics::serve(address, &config.network_id).map_err(Error::Prometheus)?;
+        }
+        diagnostics::describe();
+
+        let endpoint = transport::bind(&config).await?;
+        let listing = Listing::new(endpoint.addr());
+        let tasks = Tasks::default();
+        let links =
+            Links::start(endpoint.clone(), config.network_id, config.limits.clone(), tasks.clone());
+        let discovery = match Discovery::start(&links, discovery_config, config.preset).await {
+            Ok(discovery) => discovery,
+            Err(error) => {
+                tasks.cancel();
+                endpoint.close().await;
+                tasks.wait().await;
+                return Err(error.into());
+            }
+        };
+        let streams = Streams::start(&links, &discovery, streams_config);
+        let running = Running {
+            links,
+            tasks,
+            discovery: discovery.clone(),
+            streams: streams.clone(),
+            _listing: listing,
+        };
+        Ok(Self {
+            local: LocalNode::new(endpoint, config.network_id),
+            discovery,
+            streams,
+            running: Some(Arc::new(running)),
+        })
+    }
+
+    /// The network's id.
+    pub const fn network_id(&self) -> &NetworkId {
+        self.local.network_id()
+    }
+
+    /// This node.
+    pub const fn local(&self) -> &LocalNode {
+        &self.local
+    }
+
+    /// Resolves when the node can be used, which is so from the start.
+    pub async fn online(&self) {
+        self.local.online().await;
+    }
+
+    /// Resolves when a relay or an address outside loopback is known. See
+    /// [`LocalNode::reachable`].
+    pub async fn reachable(&self) {
+        self.local.reachable().await;
+    }
+
+    /// Who is there.
+    pub const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// Typed data between nodes.
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Leaves the network.
+    ///
+    /// Producers hand over what they accepted (for at most 5 s), the departure is announced, and
+    /// every link is closed. Resolves when every task and socket of the network is gone.
+    /// Handles that outlive it answer that they are closed.
+    pub async fn close(mut self) {
+        if let Some(running) = self.running.take() {
+            running.close().await;
+        }
+    }
+}
+
+impl Running {
+    async fn close(&self) {
+        if tokio::time::timeout(DRAIN, self.streams.close()).await.is_err() {
+            tracing::warn!("closing with items that no consumer took in time");
+        }
+        self.discovery.close().await;
+        self.links.close_all();
+        self.tasks.cancel();
+        self.links.endpoint().close().await;
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move { running.close().await });
+            }
+            // Without a runtime the network's tasks cannot run either; all that is left is to
+            // tell them, should their runtime still exist.
+            Err(_) => running.tasks.cancel(),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Links: one QUIC connection a peer pair, and typed sub-streams on it for everything.
+//!
+//! A link is made when something first needs the peer, and closed when nothing has used it for
+//! a while. Whoever needs a peer opens a sub-stream ([`Links::open`]); whoever offers something
+//! serves its [`Protocol`] ([`Links::serve`]). Admission (tickets, predicates) is the serving
+//! protocol's: it sees the authenticated peer and its greeting before it accepts.
+//!
+//! When both sides dial at once there are two connections for a while. Both work; new
+//! sub-streams go to the one that the lower id dialled, and the other closes once it is unused.
+//! No sub-stream is ever cut by that.
+//!
+//! Links that are in use are watched: a peer from which nothing arrives for
+//! [`liveness::SILENCE`] although it was asked is lost, and everything on the link ends.
+//!
+//! Not here: who the peers are (discovery), retries (their callers know what is worth retrying).
+
+mod accept;
+mod conn;
+mod dial;
+mod error;
+mod header;
+mod liveness;
+mod table;
+
+pub use error::LinkError;
+#[expect(unused_imports, reason = "named by protocols that hold what they opened")]
+pub(crate) use {
+    accept::Incoming,
+    conn::LinkUse,
+    header::Protocol,
+    table::{DatagramKind, LinkEvent, Links, Opened},
+};

@@ -1,0 +1,69 @@
+//! The transport under the links: the endpoint's settings for each preset.
+
+use {
+    super::{ALPN, address_book::AddressBook, builder::NetworkConfig, error::Error, preset::Preset},
+    core::time::Duration,
+    iroh::{
+        Endpoint, RelayMode,
+        endpoint::{IdleTimeout, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    },
+    mosaik_primitives::Limits,
+};
+
+/// Bytes written to a connection and not yet acknowledged, all sub-streams together.
+const SEND_WINDOW_BYTES: u64 = 16 << 20;
+/// Sub-streams of protocols that keep a connection of their own (gossip).
+const UNI_STREAMS: u32 = 256;
+/// A connection that hears nothing at all ends by then, used or not.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Binds the endpoint.
+pub(super) async fn bind(config: &NetworkConfig) -> Result<Endpoint, Error> {
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(config.secret_key.clone())
+        .alpns(vec![ALPN.to_vec()])
+        .relay_mode(relay_mode(config))
+        .portmapper_config(portmapper(config.preset))
+        .transport_config(quic(&config.limits))
+        .address_lookup(AddressBook);
+    if !config.addresses.is_empty() {
+        builder = builder.clear_ip_transports();
+        for address in &config.addresses {
+            builder = builder.bind_addr(*address)?;
+        }
+    } else if config.preset.is_loopback() {
+        builder = builder.clear_ip_transports().bind_addr("127.0.0.1:0")?;
+    }
+    Ok(builder.bind().await?)
+}
+
+/// Relays are used by the Internet preset only, unless the configuration says otherwise.
+fn relay_mode(config: &NetworkConfig) -> RelayMode {
+    match (&config.relay_mode, config.preset) {
+        (Some(mode), _) => mode.clone(),
+        (None, Preset::Internet) => RelayMode::Default,
+        (None, _) => RelayMode::Disabled,
+    }
+}
+
+fn portmapper(preset: Preset) -> PortmapperConfig {
+    match preset {
+        Preset::Internet => PortmapperConfig::default(),
+        _ => PortmapperConfig::Disabled,
+    }
+}
+
+/// Every bound that QUIC itself enforces on what a peer can make us hold.
+fn quic(limits: &Limits) -> QuicTransportConfig {
+    let window = VarInt::from_u32(limits.substream_window_bytes);
+    QuicTransportConfig::builder()
+        .stream_receive_window(window)
+        // The windows of the sub-streams are the bound; one for the connection would let a
+        // stalled sub-stream slow all others.
+        .receive_window(VarInt::MAX)
+        .send_window(SEND_WINDOW_BYTES)
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.substreams_per_peer))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .build()
+}

@@ -1,0 +1,242 @@
+//! From the transport's chunks to decoded items.
+
+use {
+    super::queue::Batch,
+    crate::{
+        primitives::Datum,
+        streams::frame::{self, Control, Frame, FrameError, Parsed},
+    },
+    bytes::Bytes,
+    iroh::endpoint::{ReadError, RecvStream},
+};
+
+/// Chunks taken from the transport at a time; each is at most a packet's payload.
+const CHUNKS: usize = 64;
+/// What is kept of the buffer for items that span chunks.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// Why reading ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReaderError {
+    #[error(transparent)]
+    Transport(#[from] ReadError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("item cannot be decoded: {0}")]
+    Item(String),
+    #[error("the stream ended within a frame")]
+    Truncated,
+}
+
+/// What one read yielded besides items.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Items, in the batch.
+    Items,
+    /// Items in the batch came before this.
+    Control(Control),
+    /// The transport's stream is finished.
+    Finished,
+}
+
+/// Reads one subscription.
+pub(super) struct Reader {
+    recv: RecvStream,
+    chunks: Vec<Bytes>,
+    /// Chunks of the last read that are not parsed yet, as a range of `chunks`.
+    unparsed: core::ops::Range<usize>,
+    parser: Parser,
+}
+
+impl Reader {
+    pub(super) fn new(recv: RecvStream, max_item_bytes: usize) -> Self {
+        Self {
+            recv,
+            chunks: Vec::new(),
+            unparsed: 0..0,
+            parser: Parser { partial: Vec::new(), max_item_bytes },
+        }
+    }
+
+    /// Reads what there is into `batch`, waiting for something if there is nothing.
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn read<D: Datum>(&mut self, batch: &mut Batch<D>) -> Result<Read, ReaderError> {
+        loop {
+            while let Some(at) = self.unparsed.next() {
+                let chunk = &mut self.chunks[at];
+                if let Some(control) = self.parser.parse(chunk, batch)? {
+                    // The rest of the chunk is parsed at the next call.
+                    self.unparsed.start = at;
+                    return Ok(Read::Control(control));
+                }
+            }
+            if !batch.is_empty() {
+                return Ok(Read::Items);
+            }
+            self.chunks.resize(CHUNKS, Bytes::new());
+            match self.recv.read_many_chunks(&mut self.chunks).await? {
+                Some(count) => self.unparsed = 0..count,
+                None if self.parser.partial.is_empty() => return Ok(Read::Finished),
+                None => return Err(ReaderError::Truncated),
+            }
+        }
+    }
+
+    /// Tells the producer to stop.
+    pub(super) fn stop(&mut self, code: iroh::endpoint::VarInt) {
+        // Fails only when the stream has ended already.
+        let _ = self.recv.stop(code);
+    }
+}
+
+/// Parses frames that may span chunks.
+struct Parser {
+    /// The front of a frame whose rest has not arrived. Grows with what arrives, never with
+    /// what a length announces.
+    partial: Vec<u8>,
+    max_item_bytes: usize,
+}
+
+impl Parser {
+    /// Decodes the items of `chunk` into `batch` up to the next control frame, consuming what
+    /// was parsed.
+    fn parse<D: Datum>(
+        &mut self,
+        chunk: &mut Bytes,
+        batch: &mut Batch<D>,
+    ) -> Result<Option<Control>, ReaderError> {
+        if !self.partial.is_empty()
+            && let Some(control) = self.complete(chunk, batch)?
+        {
+            return Ok(Some(control));
+        }
+        if !self.partial.is_empty() {
+            return Ok(None);
+        }
+        let mut at = 0;
+        let control = loop {
+            let rest = &chunk[at..];
+            if rest.is_empty() {
+                break None;
+            }
+            match frame::parse(rest, self.max_item_bytes)? {
+                Parsed::Frame(Frame::Item(bytes), len) => {
+                    batch.push(decode(bytes)?, bytes.len());
+                    at += len;
+                }
+                Parsed::Frame(Frame::Control(control), len) => {
+                    at += len;
+                    break Some(control);
+                }
+                Parsed::Incomplete(_) => {
+                    self.partial.extend_from_slice(rest);
+                    at = chunk.len();
+                    break None;
+                }
+            }
+        };
+        let _parsed = chunk.split_to(at);
+        Ok(control)
+    }
+
+    /// Completes the frame that earlier chunks began, as far as `chunk` reaches.
+    fn complete<D: Datum>(
+        &mut self,
+        chunk: &mut Bytes,
+        batch: &mut Batch<D>,
+    ) -> Result<Option<Control>, ReaderError> {
+        loop {
+            let control = match frame::parse(&self.partial, self.max_item_bytes)? {
+                Parsed::Incomplete(len) => {
+                    let take = (len - self.partial.len()).min(chunk.len());
+                    if take == 0 {
+                        return Ok(None);
+                    }
+                    self.partial.extend_from_slice(&chunk.split_to(take));
+                    continue;
+                }
+                Parsed::Frame(Frame::Item(bytes), _) => {
+                    batch.push(decode(bytes)?, bytes.len());
+                    None
+                }
+                Parsed::Frame(Frame::Control(control), _) => Some(control),
+            };
+            self.partial.clear();
+            self.partial.shrink_to(KEPT_BYTES);
+            return Ok(control);
+        }
+    }
+}
+
+fn decode<D: Datum>(bytes: &[u8]) -> Result<D, ReaderError> {
+    D::decode(bytes).map_err(|error| ReaderError::Item(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use {super::*, bytes::BytesMut, proptest::prelude::*};
+
+    fn framed(items: &[String]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for item in items {
+            let mut buffer = BytesMut::new();
+            frame::begin_item(&mut buffer);
+            item.encode_into(&mut buffer).unwrap();
+            let start = frame::finish_item(&mut buffer);
+            all.extend_from_slice(&buffer[start..]);
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn items_survive_any_cutting_into_chunks(
+            items in proptest::collection::vec(".{0,300}", 0..20),
+            sizes in proptest::collection::vec(1usize..200, 1..50),
+            control_at in 0usize..20,
+        ) {
+            let control = Control::Missed(1_000);
+            let at = control_at.min(items.len());
+            let mut bytes = framed(&items[..at]);
+            bytes.extend_from_slice(&control.encode());
+            bytes.extend_from_slice(&framed(&items[at..]));
+
+            let mut parser = Parser { partial: Vec::new(), max_item_bytes: 4096 };
+            let mut batch = Batch::<String>::default();
+            let mut seen = Vec::new();
+            let mut bytes = Bytes::from(bytes);
+            let mut sizes = sizes.iter().cycle();
+            while !bytes.is_empty() {
+                let size = (*sizes.next().unwrap()).min(bytes.len());
+                let mut chunk = bytes.split_to(size);
+                while !chunk.is_empty() {
+                    if let Some(found) = parser.parse(&mut chunk, &mut batch).unwrap() {
+                        seen.push((batch.len(), found));
+                    }
+                }
+            }
+            prop_assert_eq!(seen, vec![(at, control)]);
+            prop_assert_eq!(batch.len(), items.len());
+            prop_assert!(parser.partial.is_empty());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600),
+            size in 1usize..100,
+        ) {
+            let mut parser = Parser { partial: Vec::new(), max_item_bytes: 128 };
+            let mut batch = Batch::<Vec<u32>>::default();
+            'all: for piece in bytes.chunks(size) {
+                let mut chunk = Bytes::copy_from_slice(piece);
+                while !chunk.is_empty() {
+                    if parser.parse(&mut chunk, &mut batch).is_err() {
+                        break 'all;
+                    }
+                    prop_assert!(parser.partial.len() <= 128 + frame::MAX_PREFIX);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A consumer's worker: keeps one subscription to one producer.
+
+use {
+    super::{
+        builder::Shared,
+        event::ConsumerEvent,
+        queue::{Batch, LaneGuard},
+        reader::{Read, Reader, ReaderError},
+    },
+    crate::{
+        PeerId,
+        discovery::PeerInfo,
+        network::{
+            close::{self, ProtocolViolation, Reason, Success, UnexpectedClose},
+            links::{LinkError, Protocol},
+        },
+        primitives::Datum,
+        streams::{
+            backoff::Backoff,
+            frame::Control,
+            greeting::{Resume, Subscribe, Subscribed},
+            producer::expired,
+            status::{ChannelInfo, State, Stats},
+        },
+        tickets::Expiration,
+    },
+    core::future::poll_fn,
+    iroh::endpoint::{ReadError, VarInt},
+    mosaik_primitives::{Digest, codec::Versioned},
+    std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    },
+    tokio::sync::watch,
+};
+
+/// A subscription that lasted this long was a success: the next failure waits the first wait.
+const LASTED: Duration = Duration::from_secs(5);
+
+/// The producer, as the coordinator knows it now.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) info: PeerInfo,
+    pub(super) expiration: Expiration,
+}
+
+/// Subscribes, reads, and subscribes again, until the coordinator drops it.
+pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Receiver<Target>) {
+    let mut backoff = (shared.config.backoff)();
+    let mut resume = None;
+    loop {
+        let target = targets.borrow_and_update().clone();
+        let since = Instant::now();
+        let ended = Attempt::new(&shared, target).subscribe(&mut resume).await;
+        if ended == Ended::Connected && since.elapsed() >= LASTED {
+            backoff.reset();
+        }
+        let wait = async {
+            match backoff.next_backoff() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                // Given up, until the entry changes.
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            changed = targets.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                backoff.reset();
+            }
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// There was a subscription.
+    Connected,
+    /// There was none.
+    Refused,
+}
+
+/// One attempt at a subscription; its channel is shown as long as this lives.
+struct Attempt<'s, D: Datum> {
+    shared: &'s Arc<Shared<D>>,
+    target: Target,
+    producer: PeerId,
+    key: Digest,
+    state: watch::Sender<State>,
+    stats: Arc<Stats>,
+    connected: bool,
+}
+
+impl<'s, D: Datum> Attempt<'s, D> {
+    fn new(shared: &'s Arc<Shared<D>>, target: Target) -> Self {
+        let producer = *target.info.id();
+        let (state, watcher) = watch::channel(State::Connecting);
+        let key = Digest::from_bytes(*producer.as_bytes());
+        let stats = Arc::new(Stats::new(shared.stats.labels().clone()));
+        let channel = ChannelInfo {
+            stream_id: shared.config.stream_id,
+            criteria: Arc::new(shared.config.criteria.clone()),
+            producer_id: producer,
+            consumer_id: shared.streams.local_id(),
+            peer: Arc::new(target.info.clone().into_entry()),
+            state: watcher,
+            stats: Arc::clone(&stats),
+        };
+        shared.channels.insert(key, channel);
+        Self { shared, target, producer, key, state, stats, connected: false }
+    }
+
+    async fn subscribe(mut self, resume: &mut Option<Resume>) -> Ended {
+        let opened = match self.open(*resume).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.refused(&error);
+                return Ended::Refused;
+            }
+        };
+        let limits = self.shared.streams.0.links.limits();
+        let Ok(subscribed) = Subscribed::from_versioned(&opened.reply, limits.reply_bytes) else {
+            self.refused(&LinkError::Malformed);
+            return Ended::Refused;
+        };
+        self.accepted();
+        let mut received = 0;
+        let mut reader = Reader::new(opened.recv, limits.frame_bytes);
+        let lane = self.shared.queue.lane();
+        let reason = tokio::select! {
+            biased;
+            reason = self.read(&mut reader, &lane, &mut received) => reason,
+            () = expired(self.target.expiration) => close::NotAllowed::REASON,
+        };
+        reader.stop(VarInt::from_u32(reason.code));
+        *resume = Some(Resume { subscribed, received });
+        tracing::debug!(producer = %self.producer.fmt_short(), ?reason, "subscription ended");
+        let producer = self.producer;
+        self.shared.tell(ConsumerEvent::Disconnected { producer, reason: reason.into() });
+        Ended::Connected
+    }
+
+    async fn open(&self, resume: Option<Resume>) -> Result<crate::network::links::Opened, LinkError> {
+        let config = &self.shared.config;
+        let greeting = Subscribe { criteria: config.criteria.to_wire(), resume };
+        let greeting = greeting.to_versioned().map_err(|_| LinkError::Malformed)?;
+        let addr = self.target.info.address().clone();
+        let links = &self.shared.streams.0.links;
+        links.open(addr, Protocol::Stream, config.stream_id, greeting).await
+    }
+
+    fn refused(&self, error: &LinkError) {
+        self.shared.meter.rejected.increment(1);
+        let reason = error.refusal().unwrap_or(UnexpectedClose::REASON);
+        tracing::debug!(producer = %self.producer.fmt_short(), %error, "subscription refused");
+        let producer = self.producer;
+        self.shared.tell(ConsumerEvent::Refused { producer, reason: reason.into() });
+    }
+
+    fn accepted(&mut self) {
+        self.connected = true;
+        self.shared.meter.accepted.increment(1);
+        self.shared.meter.producers.increment(1.0);
+        self.stats.set_connected(true);
+        self.shared.stats.set_connected(true);
+        self.state.send_replace(State::Connected);
+        self.shared.update_online();
+        self.shared.tell(ConsumerEvent::Connected { producer: self.producer });
+    }
+
+    /// Reads until the subscription ends; answers why.
+    async fn read(
+        &self,
+        reader: &mut Reader,
+        lane: &LaneGuard<D>,
+        received: &mut u64,
+    ) -> Reason {
+        let mut batch = Batch::default();
+        loop {
+            let read = reader.read(&mut batch).await;
+            // What was decoded before an error is good, and the program's.
+            self.deliver(&mut batch, lane, received).await;
+            match read {
+                Ok(Read::Items) => {}
+                Ok(Read::Control(Control::Missed(count))) => self.missed(u64::from(count)),
+                Ok(Read::Control(Control::End(code))) => return close::known(u64::from(code)),
+                Ok(Read::Finished) => return Success::REASON,
+                Err(ReaderError::Transport(ReadError::Reset(code))) => {
+                    return close::known(code.into_inner());
+                }
+                Err(ReaderError::Transport(_)) => return UnexpectedClose::REASON,
+                Err(error) => {
+                    tracing::warn!(
+                        producer = %self.producer.fmt_short(), %error,
+                        "producer sent what cannot be read",
+                    );
+                    return ProtocolViolation::REASON;
+                }
+            }
+        }
+    }
+
+    /// Puts a batch into the consumer's queue, waiting for room.
+    async fn deliver(&self, batch: &mut Batch<D>, lane: &LaneGuard<D>, received: &mut u64) {
+        if batch.is_empty() {
+            return;
+        }
+        let (items, bytes) = (batch.len(), batch.bytes());
+        // Counted before they are handed over: the program may ask at once.
+        self.stats.add(items, bytes);
+        self.shared.stats.add(items, bytes);
+        *received += items as u64;
+        let meter = &self.shared.meter;
+        meter.items.increment(items as u64);
+        meter.bytes.increment(bytes as u64);
+        meter.all_items.increment(items as u64);
+        meter.all_bytes.increment(bytes as u64);
+        poll_fn(|cx| lane.poll_push(batch, cx)).await;
+    }
+
+    fn missed(&self, count: u64) {
+        self.stats.add_missed(count as usize);
+        self.shared.stats.add_missed(count as usize);
+        self.shared.tell(ConsumerEvent::Missed { producer: self.producer, count });
+    }
+}
+
+impl<D: Datum> Drop for Attempt<'_, D> {
+    fn drop(&mut self) {
+        self.state.send_replace(State::Terminated);
+        self.stats.set_connected(false);
+        self.shared.channels.remove(&self.key);
+        if self.connected {
+            self.shared.meter.producers.decrement(1.0);
+            let others = self.shared.channels.snapshot().values().any(ChannelInfo::is_connected);
+            self.shared.stats.set_connected(others);
+        }
+        self.shared.update_online();
+    }
+}

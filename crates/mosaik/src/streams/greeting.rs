@@ -1,0 +1,41 @@
+//! What a consumer says when it subscribes, and what the producer replies.
+
+use {
+    bytes::Bytes,
+    mosaik_primitives::codec::Versioned,
+    serde::{Deserialize, Serialize},
+};
+
+/// The greeting of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subscribe {
+    /// `Criteria::to_wire`.
+    pub(super) criteria: Bytes,
+    /// The subscription that this one continues.
+    pub(super) resume: Option<Resume>,
+}
+
+/// Where an earlier subscription ended, as the consumer saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Resume {
+    pub(super) subscribed: Subscribed,
+    /// Items that arrived.
+    pub(super) received: u64,
+}
+
+/// The reply to a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subscribed {
+    /// Names this life of the producer.
+    pub(super) session: u64,
+    /// Names the subscription within it.
+    pub(super) subscription: u64,
+}
+
+impl Versioned for Subscribe {
+    const VERSION: u16 = 1;
+}
+
+impl Versioned for Subscribed {
+    const VERSION: u16 = 1;
+}

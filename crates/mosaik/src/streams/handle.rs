@@ -1,0 +1,90 @@
+//! [`Streams`]: the streams of one node.
+
+use {
+    super::{
+        StreamId,
+        config::Config,
+        producer::{Registered, server},
+    },
+    crate::{
+        PeerId,
+        discovery::Discovery,
+        network::links::{Links, Protocol},
+    },
+    core::{any::TypeId, fmt},
+    mosaik_primitives::{Digest, ShortFmtExt},
+    parking_lot::Mutex,
+    std::{collections::HashMap, sync::Arc},
+};
+
+/// Makes producers and consumers. Cheap to clone.
+#[derive(Clone)]
+pub struct Streams(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) links: Links,
+    pub(super) discovery: Discovery,
+    pub(super) config: Config,
+    /// Names this life of the node's producers.
+    pub(super) session: u64,
+    /// The producers of this node. A stream carries one type; should a program produce two
+    /// types under one id, subscribers get the first.
+    pub(super) producers: Mutex<HashMap<StreamId, Vec<(TypeId, Registered)>>>,
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+impl Streams {
+    pub(crate) fn start(links: &Links, discovery: &Discovery, config: Config) -> Self {
+        let mut session = [0; 8];
+        session.copy_from_slice(&Digest::random().as_bytes()[..8]);
+        let streams = Self(Arc::new(Inner {
+            links: links.clone(),
+            discovery: discovery.clone(),
+            config,
+            session: u64::from_le_bytes(session),
+            producers: Mutex::default(),
+        }));
+        // The links must not keep the streams, which keep the links.
+        let weak = Arc::downgrade(&streams.0);
+        links.serve(Protocol::Stream, move |incoming| {
+            let streams = weak.upgrade().map(Self);
+            async move {
+                if let Some(streams) = streams {
+                    server::subscribe(streams, incoming).await;
+                }
+            }
+        });
+        streams
+    }
+
+    /// Closes every producer and waits until subscribers have all that was accepted.
+    pub(crate) async fn close(&self) {
+        let producers: Vec<_> = {
+            let producers = self.0.producers.lock();
+            producers.values().flatten().map(|(_, registered)| registered.clone()).collect()
+        };
+        for producer in &producers {
+            producer.close();
+        }
+        for producer in &producers {
+            producer.drained().await;
+        }
+    }
+
+    pub(super) fn local_id(&self) -> PeerId {
+        self.0.links.local_id()
+    }
+
+    /// The labels of a stream's metrics.
+    pub(super) fn labels(&self, stream_id: &StreamId) -> [(&'static str, String); 2] {
+        [
+            ("network", self.0.links.network_id().short().to_string()),
+            ("stream", stream_id.short().to_string()),
+        ]
+    }
+}

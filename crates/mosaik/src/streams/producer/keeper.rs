@@ -1,0 +1,169 @@
+//! A producer's keeper: cuts who is too slow, and who is no longer admitted.
+//!
+//! A consumer is too slow when senders find no room because of it, and either it took nothing
+//! for [`STUCK`], or it stayed a whole buffer behind for [`BEHIND`] while others kept up. One
+//! that is no faster than all the others sets the pace instead: cutting it would help nobody.
+
+use {
+    super::{
+        admission,
+        fanout::{Standing, SubscriptionId},
+        shared::Shared,
+    },
+    crate::{
+        discovery::Event,
+        network::close::{NotAllowed, TooSlow},
+        streams::Streams,
+    },
+    core::time::Duration,
+    std::{collections::HashMap, sync::Arc},
+    tokio::sync::broadcast::error::RecvError,
+};
+
+/// How often the queue is looked at while senders find no room.
+const LOOK: Duration = Duration::from_millis(50);
+/// Looks without taking anything after which a consumer that holds others up is cut: 250 ms.
+const STUCK: u32 = 5;
+/// Looks at a whole buffer behind the others after which a consumer is cut: 100 ms.
+const BEHIND: u32 = 2;
+
+/// Starts the keeper of a producer; it ends when the producer closes.
+pub(super) fn spawn(streams: &Streams, shared: &Arc<Shared>) {
+    let tasks = streams.0.links.tasks();
+    if !shared.config.disconnect_lagging {
+        tasks.spawn(readmit(streams.clone(), Arc::clone(shared)));
+        return;
+    }
+    let (streams, shared) = (streams.clone(), Arc::clone(shared));
+    tasks.spawn(async move {
+        tokio::select! {
+            () = cut_slow(Arc::clone(&shared)) => {}
+            () = readmit(streams, shared) => {}
+        }
+    });
+}
+
+/// What the referee remembers of a subscription between two looks.
+#[derive(Clone, Copy, Default)]
+struct Record {
+    taken: u64,
+    stuck: u32,
+    behind: u32,
+}
+
+/// Decides who is too slow, from what it sees at each look.
+#[derive(Default)]
+struct Referee(HashMap<SubscriptionId, Record>);
+
+impl Referee {
+    /// Looks at a full queue; answers who has to go.
+    fn look(&mut self, standings: &[Standing]) -> Vec<SubscriptionId> {
+        // The queue is as full as its bounds in items and bytes allow, so the largest lag is a
+        // whole buffer.
+        let buffer = standings.iter().map(|one| one.lag).max().unwrap_or(0);
+        let someone_keeps_up = standings.iter().any(|one| one.lag <= buffer / 2);
+        let mut records = HashMap::with_capacity(standings.len());
+        let mut slow = Vec::new();
+        for one in standings {
+            let holds_up = one.lag > 0 && one.lag >= buffer - buffer / 4;
+            let known = self.0.get(&one.id);
+            let mut record = known.copied().unwrap_or_default();
+            let moved = known.is_none_or(|known| known.taken != one.taken);
+            record.stuck = if holds_up && !moved { record.stuck + 1 } else { 0 };
+            record.behind = if holds_up && someone_keeps_up { record.behind + 1 } else { 0 };
+            record.taken = one.taken;
+            if record.stuck >= STUCK || record.behind >= BEHIND {
+                slow.push(one.id);
+            } else {
+                records.insert(one.id, record);
+            }
+        }
+        self.0 = records;
+        slow
+    }
+}
+
+async fn cut_slow(shared: Arc<Shared>) {
+    loop {
+        shared.refused.notified().await;
+        let mut referee = Referee::default();
+        loop {
+            let standings = {
+                let mut state = shared.state.lock();
+                if state.fanout.is_closed() {
+                    return;
+                }
+                // Senders that still wait count as refused anew.
+                if !state.fanout.take_refused() && state.fanout.room() {
+                    break;
+                }
+                state.fanout.standings()
+            };
+            for id in referee.look(&standings) {
+                tracing::debug!(subscription = id, "consumer is too slow");
+                shared.cut(id, TooSlow::REASON);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Looks again at who is admitted when entries change.
+async fn readmit(streams: Streams, shared: Arc<Shared>) {
+    let mut events = streams.0.discovery.events();
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = shared.closed() => return,
+        };
+        let changed = match event {
+            Ok(Event::PeerUpdated(entry)) => Some(*entry.id()),
+            Ok(_) => continue,
+            // Some were missed: look at all.
+            Err(RecvError::Lagged(_)) => None,
+            Err(RecvError::Closed) => return,
+        };
+        for (key, channel) in shared.channels.snapshot().iter() {
+            if changed.is_some_and(|changed| changed != channel.consumer_id) {
+                continue;
+            }
+            let Some(peer) = streams.0.discovery.entry(&channel.consumer_id) else { continue };
+            if admission::admit(&shared.config, &peer).is_err() {
+                shared.cut(super::server::subscription_of(key), NotAllowed::REASON);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(id: u64, lag: usize, taken: u64) -> Standing {
+        Standing { id, lag, taken }
+    }
+
+    #[test]
+    fn who_takes_nothing_goes_even_when_alone() {
+        let mut referee = Referee::default();
+        for _ in 0..STUCK {
+            assert!(referee.look(&[one(1, 100, 7)]).is_empty());
+        }
+        assert_eq!(referee.look(&[one(1, 100, 7)]), [1]);
+    }
+
+    #[test]
+    fn who_is_behind_while_others_keep_up_goes() {
+        let mut referee = Referee::default();
+        assert!(referee.look(&[one(1, 100, 7), one(2, 0, 107)]).is_empty());
+        assert_eq!(referee.look(&[one(1, 100, 27), one(2, 10, 120)]), [1]);
+    }
+
+    #[test]
+    fn who_is_as_fast_as_all_others_sets_the_pace() {
+        let mut referee = Referee::default();
+        for turn in 0..100 {
+            assert!(referee.look(&[one(1, 100, turn), one(2, 90, turn + 10)]).is_empty());
+        }
+    }
+}

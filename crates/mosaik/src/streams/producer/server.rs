@@ -1,0 +1,156 @@
+//! The producing side of a subscription's start.
+
+use {
+    super::{
+        admission,
+        fanout::SubscriptionId,
+        shared::{Shared, Subscription},
+        writer,
+    },
+    crate::{
+        discovery::PeerInfo,
+        network::{
+            close::{NoCapacity, ProtocolViolation, Reason, StreamNotFound, UnknownPeer},
+            links::{Incoming, LinkUse},
+        },
+        streams::{
+            Streams,
+            greeting::{Subscribe, Subscribed},
+            status::{ChannelInfo, State, Stats},
+        },
+        tickets::Expiration,
+    },
+    iroh::endpoint::{RecvStream, SendStream},
+    mosaik_primitives::{Digest, codec::Versioned},
+    mosaik_protocol::subscription::Criteria,
+    std::sync::Arc,
+    tokio::sync::watch,
+};
+
+/// A subscription that is admitted.
+struct Admitted {
+    shared: Arc<Shared>,
+    peer: PeerInfo,
+    criteria: Criteria,
+    greeting: Subscribe,
+    expiration: Expiration,
+}
+
+/// Admits or refuses a consumer, and serves it until the subscription ends.
+pub(in crate::streams) async fn subscribe(streams: Streams, incoming: Incoming) {
+    match admit(&streams, &incoming).await {
+        Ok(admitted) => serve(&streams, incoming, admitted).await,
+        Err((shared, reason)) => {
+            if let Some(shared) = shared {
+                shared.meter.rejected.increment(1);
+            }
+            incoming.refuse(reason).await;
+        }
+    }
+}
+
+async fn admit(
+    streams: &Streams,
+    incoming: &Incoming,
+) -> Result<Admitted, (Option<Arc<Shared>>, Reason)> {
+    let limits = streams.0.links.limits();
+    let shared = {
+        let producers = streams.0.producers.lock();
+        producers
+            .get(&incoming.resource)
+            .and_then(|of_stream| of_stream.iter().find(|(_, one)| !one.shared.is_closed()))
+            .map(|(_, one)| Arc::clone(&one.shared))
+            .ok_or((None, StreamNotFound::REASON))?
+    };
+    let refuse = |reason: Reason| (Some(Arc::clone(&shared)), reason);
+    let greeting = Subscribe::from_versioned(&incoming.greeting, limits.greeting_bytes)
+        .map_err(|_| refuse(ProtocolViolation::REASON))?;
+    let criteria = Criteria::from_wire(&greeting.criteria, limits)
+        .map_err(|_| refuse(ProtocolViolation::REASON))?;
+    let peer = streams
+        .0
+        .discovery
+        .resolve(incoming.peer)
+        .await
+        .ok_or_else(|| refuse(UnknownPeer::REASON))?;
+    let expiration = admission::admit(&shared.config, &peer).map_err(refuse)?;
+    Ok(Admitted { shared, peer, criteria, greeting, expiration })
+}
+
+async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
+    let Admitted { shared, peer, criteria, greeting, expiration } = admitted;
+    let Some(mut subscription) = shared.subscribe(incoming.peer, &criteria, greeting.resume) else {
+        shared.meter.rejected.increment(1);
+        return incoming.refuse(NoCapacity).await;
+    };
+    let reply = Subscribed { session: shared.session, subscription: subscription.id };
+    let Ok(reply) = reply.to_versioned() else { return };
+    let Some((send, recv, link)) = incoming.accept(reply).await else { return };
+    let (state, watcher) = watch::channel(State::Connected);
+    let channel = ChannelInfo {
+        stream_id: shared.config.stream_id,
+        criteria: Arc::new(criteria),
+        producer_id: streams.local_id(),
+        consumer_id: subscription.peer,
+        peer: Arc::new(peer.into_entry()),
+        state: watcher,
+        stats: Arc::new(Stats::new(streams.labels(&shared.config.stream_id))),
+    };
+    let channel = Channel::open(&subscription, channel, state);
+    let peers = Peers { send, recv, link };
+    let ended = writer::run(&subscription, &channel.stats, expiration, peers).await;
+    tracing::debug!(peer = %subscription.peer.fmt_short(), ?ended, "subscription ended");
+    subscription.may_return = ended.may_return();
+}
+
+/// The transport's side of a subscription.
+pub(super) struct Peers {
+    pub(super) send: SendStream,
+    pub(super) recv: RecvStream,
+    pub(super) link: LinkUse,
+}
+
+/// A channel that is shown to the program as long as this lives.
+struct Channel {
+    shared: Arc<Shared>,
+    key: Digest,
+    stats: Arc<Stats>,
+    state: watch::Sender<State>,
+}
+
+impl Channel {
+    fn open(subscription: &Subscription, channel: ChannelInfo, state: watch::Sender<State>) -> Self {
+        let shared = Arc::clone(&subscription.shared);
+        let key = key_of(subscription.id);
+        let stats = Arc::clone(&channel.stats);
+        stats.set_connected(true);
+        stats.add_missed(subscription.missed as usize);
+        shared.meter.dropped.increment(subscription.missed);
+        shared.meter.accepted.increment(1);
+        shared.meter.consumers.increment(1.0);
+        shared.channels.insert(key, channel);
+        shared.update_online();
+        Self { shared, key, stats, state }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.stats.set_connected(false);
+        self.state.send_replace(State::Terminated);
+        self.shared.channels.remove(&self.key);
+        self.shared.meter.consumers.decrement(1.0);
+        self.shared.update_online();
+    }
+}
+
+/// The key of a subscription's channel, and back.
+fn key_of(id: SubscriptionId) -> Digest {
+    Digest::from_u64(id)
+}
+
+pub(super) fn subscription_of(key: &Digest) -> SubscriptionId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&key.as_bytes()[Digest::LEN - 8..]);
+    SubscriptionId::from_le_bytes(id)
+}

@@ -1,0 +1,128 @@
+//! One subscription's writer: from the queue to the transport, in large writes.
+
+use {
+    super::{
+        admission,
+        server::Peers,
+        shared::{Next, Subscription},
+    },
+    crate::{
+        network::close::{NotAllowed, Reason, Success},
+        streams::{frame::Control, status::Stats},
+        tickets::Expiration,
+    },
+    bytes::Bytes,
+    core::future::poll_fn,
+    iroh::endpoint::{SendStream, VarInt, WriteError},
+};
+
+/// How much one write takes from the queue at most; a single larger item goes whole.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// How a subscription ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The producer closed, and the consumer has everything.
+    Drained,
+    /// The producer's side ended it.
+    Cut(Reason),
+    /// The consumer ended it.
+    Left,
+    /// The connection was lost.
+    Lost,
+}
+
+impl Ended {
+    /// Whether the consumer may come back and ask what it missed.
+    pub(super) const fn may_return(self) -> bool {
+        matches!(self, Self::Cut(_) | Self::Lost)
+    }
+}
+
+/// Writes until the subscription ends; the link is held as long.
+pub(super) async fn run(
+    subscription: &Subscription,
+    stats: &Stats,
+    expiration: Expiration,
+    peers: Peers,
+) -> Ended {
+    let Peers { mut send, recv: _recv, link: _link } = peers;
+    let stopped = send.stopped();
+    tokio::pin!(stopped);
+    let expired = admission::expired(expiration);
+    tokio::pin!(expired);
+    let ended = tokio::select! {
+        biased;
+        ended = write(subscription, stats, &mut send) => ended,
+        stopped = &mut stopped => match stopped {
+            Ok(_) => Ended::Left,
+            Err(_) => Ended::Lost,
+        },
+        () = &mut expired => Ended::Cut(NotAllowed::REASON),
+    };
+    match ended {
+        Ended::Cut(reason) => {
+            subscription.shared.meter.rejected.increment(1);
+            // Fails only when the stream has ended already.
+            let _ = send.reset(VarInt::from_u32(reason.code));
+            ended
+        }
+        Ended::Drained => finish(send).await,
+        Ended::Left | Ended::Lost => ended,
+    }
+}
+
+/// Says that no item follows, and waits until the peer's transport has everything.
+async fn finish(mut send: SendStream) -> Ended {
+    let end = Control::End(Success::REASON.code).encode().freeze();
+    if send.write_chunk(end).await.is_err() || send.finish().is_err() {
+        return Ended::Lost;
+    }
+    match send.stopped().await {
+        Ok(_) => Ended::Drained,
+        Err(_) => Ended::Lost,
+    }
+}
+
+async fn write(subscription: &Subscription, stats: &Stats, send: &mut SendStream) -> Ended {
+    let Subscription { shared, id, interrupt, missed, .. } = subscription;
+    if *missed > 0 {
+        let count = u32::try_from(*missed).unwrap_or(u32::MAX);
+        if send.write_chunk(Control::Missed(count).encode().freeze()).await.is_err() {
+            return Ended::Lost;
+        }
+    }
+    let mut chunks: Vec<Bytes> = Vec::new();
+    loop {
+        let next = poll_fn(|cx| shared.poll_next(*id, WRITE_BYTES, &mut chunks, cx)).await;
+        let batch = match next {
+            Next::Batch(batch) => batch,
+            Next::Cut(reason) => return Ended::Cut(reason),
+            Next::Drained => return Ended::Drained,
+        };
+        let mut rest = chunks.as_mut_slice();
+        while !rest.is_empty() {
+            let written = tokio::select! {
+                biased;
+                written = send.write_many_chunks(&mut rest) => written,
+                () = interrupt.notified() => match shared.cut_reason(*id) {
+                    Some(reason) => return Ended::Cut(reason),
+                    None => continue,
+                },
+            };
+            match written {
+                Ok(_) => {}
+                Err(WriteError::Stopped(_)) => return Ended::Left,
+                Err(_) => return Ended::Lost,
+            }
+        }
+        chunks.clear();
+        shared.taken(*id, &batch);
+        let (items, bytes) = (batch.items(), batch.bytes as u64);
+        stats.add(items as usize, batch.bytes);
+        shared.meter.items.increment(items);
+        shared.meter.bytes.increment(bytes);
+        shared.meter.all_items.increment(items);
+        shared.meter.all_bytes.increment(bytes);
+    }
+}

@@ -1,0 +1,66 @@
+//! What the integration tests share: nodes on loopback, and waiting without sleeping blindly.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use {
+    mosaik::{
+        Digest, Network,
+        network::{NetworkBuilder, Preset},
+    },
+    std::{future::Future, time::Duration},
+};
+
+/// A deadline that is generous on a machine of usual load; `TIME_FACTOR` stretches it.
+pub fn patience(seconds: u64) -> Duration {
+    let factor = std::env::var("TIME_FACTOR").ok().and_then(|text| text.parse::<f64>().ok());
+    Duration::from_secs(seconds).mul_f64(factor.unwrap_or(1.0).max(0.1))
+}
+
+/// Awaits `future`, failing with `what` when that takes far too long.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(patience(60), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not in time: {what}"),
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    within(what, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// A network id that no other test uses.
+pub fn network_id() -> Digest {
+    Digest::random()
+}
+
+/// A builder of a node that talks to nobody but the peers it is given.
+pub fn isolated(network: Digest) -> NetworkBuilder {
+    Network::builder(network).with_preset(Preset::Isolated)
+}
+
+/// A node that talks to nobody but the peers it is given.
+pub async fn node(network: Digest) -> Network {
+    isolated(network).build().await.expect("a node starts on loopback")
+}
+
+/// A node that is introduced to `peer`.
+pub async fn node_knowing(network: Digest, peer: &Network) -> Network {
+    let discovery = mosaik::discovery::Config::builder().with_bootstrap(peer.local().addr());
+    isolated(network).with_discovery(discovery).build().await.expect("a node starts on loopback")
+}
+
+/// As many nodes as asked for, the first of which all others are introduced to.
+pub async fn nodes(network: Digest, count: usize) -> Vec<Network> {
+    let mut nodes = vec![node(network).await];
+    for _ in 1..count {
+        let next = node_knowing(network, &nodes[0]).await;
+        nodes.push(next);
+    }
+    nodes
+}
