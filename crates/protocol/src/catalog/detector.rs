@@ -29,7 +29,7 @@ const PATIENCE: u32 = 32;
 const TRUST: Duration = Duration::from_secs(5);
 /// Probes remembered per peer.
 const OUTSTANDING: usize = 32;
-/// Unanswered probes that make silence, at least and at most.
+/// Unanswered probes, before the latest one, that make silence, at least and at most.
 const MISSES: core::ops::RangeInclusive<u32> = 4..=16;
 /// The chance of that many losses in a row, by which their number is chosen.
 const FALSE_ALARM: f64 = 1e-6;
@@ -249,7 +249,7 @@ impl Detector {
             };
             let needed = misses_needed(watch.loss);
             let long = now.since(since) >= self.silence_of(peer);
-            if long && watch.misses >= needed && !watch.reported {
+            if long && watch.misses > needed && !watch.reported {
                 silent.push(*peer);
             }
         }
@@ -362,7 +362,7 @@ impl Detector {
             .iter()
             .filter(|(_, watch)| !watch.reported)
             .filter_map(|(peer, watch)| {
-                let enough = watch.misses >= misses_needed(watch.loss);
+                let enough = watch.misses > misses_needed(watch.loss);
                 watch
                     .silent_since
                     .filter(|_| enough)

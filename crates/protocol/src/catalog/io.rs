@@ -23,7 +23,7 @@ pub struct Config {
     pub limits: Limits,
     /// Time between two announcements, before jitter. In networks of more than some 650 nodes
     /// it stretches (up to a quarter of `purge_after`) so that the network as a whole makes
-    /// about 15 announcements a second. 45 s.
+    /// about 14 announcements a second. 45 s.
     pub announce_interval: Duration,
     /// Part of the interval by which it varies, to both sides, in `0.0..=1.0`. 0.5.
     pub announce_jitter: f32,

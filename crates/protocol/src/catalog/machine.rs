@@ -32,7 +32,7 @@ const REFUTE_EVERY: Duration = Duration::from_millis(200);
 /// Being called this much after the deadline is not a sign that the node was starved.
 const PUNCTUAL: Duration = Duration::from_millis(50);
 /// Announcements a second that the whole network makes at most, by stretching the interval.
-const ANNOUNCEMENTS_PER_S: f64 = 15.0;
+const ANNOUNCEMENTS_PER_S: f64 = 14.0;
 /// Peers that are told of a farewell directly.
 const FAREWELLS: usize = 16;
 /// Peers that are sent a refutation directly, besides the broadcast.
@@ -133,7 +133,9 @@ impl<A: Authority> Catalog<A> {
             Input::LinkUp(peer) => self.link_up(now, peer, out),
             Input::LinkDown { peer, loss } => {
                 self.links.remove(&peer);
-                if loss == LinkLoss::Lost && self.store.up().contains_key(&peer) {
+                if !self.store.up().contains_key(&peer) {
+                    self.detector.forget(&peer);
+                } else if loss == LinkLoss::Lost {
                     self.detector.look_after(self.running(now), peer);
                 }
             }
@@ -498,6 +500,9 @@ impl<A: Authority> Catalog<A> {
             let targets = self.detector.rings.monitored_by(self.config.me);
             self.detector.retarget(running, &targets, &mut self.prng);
         }
+        for (peer, nonce) in self.detector.probe(running, &mut self.prng) {
+            out.push_back(Output::Probe { peer, nonce });
+        }
         for peer in self.detector.silent(running) {
             let Some(slot) = self.store.up().get(&peer) else {
                 continue;
@@ -512,11 +517,15 @@ impl<A: Authority> Catalog<A> {
                 self.send(peer, &Message::Direct(Gossip::Suspicion(suspicion)), out);
             }
         }
-        for peer in self.detector.decided(running) {
-            self.set_down(now, &peer, Departure::Down, out);
-        }
-        for (peer, nonce) in self.detector.probe(running, &mut self.prng) {
-            out.push_back(Output::Probe { peer, nonce });
+        // One that goes down may leave too few to wait for a second report about another.
+        loop {
+            let decided = self.detector.decided(running);
+            if decided.is_empty() {
+                break;
+            }
+            for peer in decided {
+                self.set_down(now, &peer, Departure::Down, out);
+            }
         }
     }
 

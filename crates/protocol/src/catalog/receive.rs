@@ -147,7 +147,10 @@ impl<A: Authority> Catalog<A> {
         route: Route,
         out: &mut Outputs,
     ) {
-        let slot = &self.store.up()[peer];
+        // A peer that is down stays so until it says something new.
+        let Some(slot) = self.store.up().get(peer) else {
+            return;
+        };
         let record = slot.record.clone();
         let incarnation = slot.latest.incarnation;
         let announcement = slot.announcement();
@@ -224,9 +227,6 @@ impl<A: Authority> Catalog<A> {
             }
             News::Known => {
                 let merged = self.store.refresh(&peer, Latest::of(announcement))?;
-                if merged == Merged::Refreshed && !self.store.up().contains_key(&peer) {
-                    return Ok(());
-                }
                 self.merged(now, &peer, merged, route, out);
             }
         }

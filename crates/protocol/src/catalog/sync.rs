@@ -26,6 +26,8 @@ use {
 pub(super) const WINDOW: usize = 2_048;
 /// Time between comparisons while they still bring news.
 const PACE_MIN: Duration = Duration::from_millis(250);
+/// One of so many comparisons is with a linked peer that may not be on the rings.
+const LINKED_EVERY: usize = 8;
 /// How long a partner has to answer.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Comparisons that the program asked for, running and waiting.
@@ -203,12 +205,15 @@ impl<A: Authority> Catalog<A> {
         self.syncs.pace = (self.syncs.pace * 2).min(self.config.sync_interval);
     }
 
-    /// A linked peer, or one on the rings beside this node: no new connection for a comparison.
+    /// A neighbour on the rings, where everyone has equally many; now and then, or without such
+    /// neighbours, any linked peer. Neither needs a new connection.
     fn choose_partner(&mut self) -> Option<NodeKey> {
         let me = self.config.me;
         let mut partners = self.detector.rings.monitored_by(me);
         partners.extend(self.detector.rings.monitors_of(me));
-        partners.extend(self.links.iter().copied());
+        if partners.is_empty() || (!self.links.is_empty() && self.prng.below(LINKED_EVERY) == 0) {
+            partners.clone_from(&self.links);
+        }
         if partners.is_empty() {
             return None;
         }
@@ -216,10 +221,11 @@ impl<A: Authority> Catalog<A> {
         partners.into_iter().nth(chosen)
     }
 
-    /// Probes one of the peers that are down: it may only have been out of reach.
+    /// Probes one of the peers that are down: it may only have been out of reach. The chance is
+    /// such that the whole network does so about once an interval for each of them.
     fn look_for_down_peer(&mut self, out: &mut Outputs) {
-        let down = self.store.down().len();
-        if down > 0 {
+        let (down, up) = (self.store.down().len(), self.store.up().len().max(1));
+        if down > 0 && self.prng.below(up) < down {
             let chosen = self.prng.below(down);
             let peer = *self
                 .store
@@ -267,13 +273,11 @@ impl<A: Authority> Catalog<A> {
             }
             Message::Entries(entries) => self.take_entries(now, from, &entries, out),
             Message::Offer(items) => {
-                let wall = self.wall(now);
-                for item in items
-                    .iter()
-                    .take(ITEMS)
-                    .filter(|item| self.store.lacks(wall, item))
-                {
-                    self.pulls.add(now, item.peer, item.version, from);
+                let (wall, me) = (self.wall(now), self.config.me);
+                for item in items.iter().take(ITEMS).filter(|item| item.peer != me) {
+                    if self.store.lacks(wall, item) {
+                        self.pulls.add(now, item.peer, item.version, from);
+                    }
                 }
             }
             Message::Pull(requests) => self.answer_pull(from, &requests, out),

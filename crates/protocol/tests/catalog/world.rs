@@ -322,6 +322,7 @@ impl World {
             self.carry_out(index, output);
         }
         let deadline = self.nodes[index].catalog.next_deadline();
+        assert!(deadline > now, "whatever was due has been done");
         if deadline < self.nodes[index].scheduled {
             self.nodes[index].scheduled = deadline;
             self.at(
