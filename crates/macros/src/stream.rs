@@ -168,6 +168,8 @@ impl Definition {
         // Hygienic, so that the expressions of the definition cannot name them.
         let network = Ident::new("network", Span::mixed_site());
         let opened = Ident::new("opened", Span::mixed_site());
+        let when = Ident::new("when", Span::mixed_site());
+        // The mutex is never locked: it makes the future `Sync` for datums that are only `Send`.
         let whole = quote!(<Self as #facade::streams::#trait_name>);
         quote! {
             #(#cfgs)*
@@ -186,9 +188,12 @@ impl Definition {
                     + ::core::marker::Sync
                     + 'static {
                     let #opened = #whole::#open(#network);
+                    let #when = ::core::clone::Clone::clone(#opened.when());
+                    let #opened = ::std::sync::Mutex::new(#opened);
                     async move {
-                        #opened.when().online().await;
-                        #opened
+                        #when.online().await;
+                        ::std::sync::Mutex::into_inner(#opened)
+                            .expect("nothing has locked it")
                     }
                 }
             }

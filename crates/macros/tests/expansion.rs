@@ -87,8 +87,11 @@ pub mod streams {
         ) -> impl Future<Output = Self::Consumer> + Send + Sync + 'static;
     }
 
-    pub struct Producer<D>(pub Option<UniqueId>, PhantomData<fn() -> D>);
-    pub struct Consumer<D>(pub Option<UniqueId>, PhantomData<fn() -> D>);
+    /// `Sync` only where the datum is.
+    pub struct Producer<D>(pub Option<UniqueId>, PhantomData<D>);
+    /// `Sync` only where the datum is.
+    pub struct Consumer<D>(pub Option<UniqueId>, PhantomData<D>);
+    #[derive(Clone)]
     pub struct When;
 
     impl When {
@@ -318,6 +321,8 @@ stream! {
     Gone = DoesNotExist
 }
 
+stream!(OnlySend = core::cell::Cell<u8>);
+
 #[test]
 fn online_sides_are_futures_of_the_opened_side() {
     fn ready<F: Future + Send + Sync + 'static>(future: F) -> F::Output {
@@ -335,6 +340,8 @@ fn online_sides_are_futures_of_the_opened_side() {
         ready(Named::online_producer(&Network)).0,
         Some(Digest::from("named"))
     );
+    assert_eq!(ready(OnlySend::online_producer(&Network)).0, None);
+    assert_eq!(ready(OnlySend::online_consumer(&Network)).0, None);
     assert_eq!(
         ready(Named::online_consumer(&Network)).0,
         Some(Digest::from("named"))

@@ -34,6 +34,7 @@ pub use {
     bytes::{Bytes, BytesMut},
     futures, iroh,
     iroh::{SecretKey, Signature},
+    mosaik_macros::{__stream_impl, __unique_id_impl},
     network::{Network, NetworkId, PeerId},
     primitives::{Datum, Digest, Tag, UniqueId},
     streams::{
