@@ -140,14 +140,16 @@ fn put_body(buf: &mut BytesMut, body: &Body) {
             lineage,
             leading,
             leader,
+            upto,
             taken,
             committed,
         } => {
             put_tagged_bool(buf, tag::RESUBMIT_ANSWER, *leading);
             buf.extend_from_slice(&lineage.0);
             put_option_member(buf, leader.as_ref());
-            put_varint(buf, taken.0);
-            put_varint(buf, committed.0);
+            put_varint(buf, upto.0);
+            put_bool(buf, *taken);
+            put_bool(buf, *committed);
         }
         Body::Foreign {
             member,
@@ -206,11 +208,13 @@ fn put_replication(buf: &mut BytesMut, body: &Body) {
         Body::HeartbeatAck {
             round,
             matched,
+            stored,
             quiesced,
         } => {
             put_tagged_bool(buf, tag::HEARTBEAT_ACK, *quiesced);
             put_varint(buf, *round);
             put_varint(buf, matched.0);
+            put_varint(buf, stored.0);
         }
         Body::Snapshot(meta) => {
             buf.put_u8(tag::SNAPSHOT);
@@ -243,13 +247,11 @@ fn put_commands(buf: &mut BytesMut, body: &Body) {
             put_verdict(buf, verdict);
         }
         Body::Resubmit(Resubmit {
-            after,
             upto,
             runs,
             commands,
         }) => {
             buf.put_u8(tag::RESUBMIT);
-            put_varint(buf, after.0);
             put_varint(buf, upto.0);
             put_runs(buf, runs);
             put_many(buf, commands);
@@ -372,8 +374,9 @@ fn get_body(reader: &mut Reader) -> Result<Body, WireError> {
             leading: reader.bool()?,
             lineage: Lineage(reader.array()?),
             leader: reader.option_member()?,
-            taken: Index(reader.varint()?),
-            committed: Index(reader.varint()?),
+            upto: Index(reader.varint()?),
+            taken: reader.bool()?,
+            committed: reader.bool()?,
         },
         tag::FOREIGN => Body::Foreign {
             member: reader.member()?,
@@ -408,6 +411,7 @@ fn get_commands_or_replication(reader: &mut Reader, tag: u8) -> Result<Body, Wir
             Body::HeartbeatAck {
                 round,
                 matched: LogIndex(reader.varint()?),
+                stored: LogIndex(reader.varint()?),
                 quiesced,
             }
         }
@@ -426,7 +430,6 @@ fn get_commands_or_replication(reader: &mut Reader, tag: u8) -> Result<Body, Wir
             verdict: get_verdict(reader)?,
         }),
         tag::RESUBMIT => Body::Resubmit(Resubmit {
-            after: Index(reader.varint()?),
             upto: Index(reader.varint()?),
             runs: get_runs(reader)?,
             commands: get_many(reader)?,

@@ -116,8 +116,10 @@ pub enum Body {
     HeartbeatAck {
         /// The round answered.
         round: u64,
-        /// How far the receiver's log, stored or not, is known to be the leader's.
+        /// How far the sender's log, stored or not, is known to be the leader's: shows losses.
         matched: LogIndex,
+        /// How far it is stored: counts like an [`Body::AppendAck`].
+        stored: LogIndex,
         /// The receiver fell silent.
         quiesced: bool,
     },
@@ -148,18 +150,20 @@ pub enum Body {
     Pong,
     /// Commands that another lineage had committed and that are to be applied here, once.
     Resubmit(Resubmit),
-    /// How far the commands of the sender's lineage are in this one.
+    /// How far a batch of another lineage's commands is in this one.
     ResubmitAnswer {
-        /// The lineage asked about.
+        /// The lineage they come from.
         lineage: Lineage,
         /// Whether the answer is the leader's; otherwise only `leader` means something.
         leading: bool,
         /// Whom to ask instead.
         leader: Option<Member>,
-        /// The last command of that lineage in the log.
-        taken: Index,
-        /// The last command of that lineage known committed.
-        committed: Index,
+        /// The batch, by the index of its last command in its own lineage.
+        upto: Index,
+        /// All of it is in the leader's log.
+        taken: bool,
+        /// All of it is committed.
+        committed: bool,
     },
     /// Passed on to the leader: a member of another lineage said this.
     Foreign {
@@ -244,16 +248,13 @@ pub enum Verdict {
     },
 }
 
-/// Commands of another lineage.
+/// Commands of another lineage. The sender waits for one batch to be committed before the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resubmit {
-    /// The last command of the sender's lineage that is already in the receiver's log, as the
-    /// sender knows it: the leader takes these commands only when that is so.
-    pub after: Index,
     /// The index in the sender's lineage of the last of these commands.
     pub upto: Index,
     /// Operation ids, one for each command, as runs.
     pub runs: Vec<OpRun>,
-    /// The commands. None: only asks how far the receiver is.
+    /// The commands. None: only asks how far they are.
     pub commands: Vec<Bytes>,
 }

@@ -99,6 +99,17 @@ impl Window {
         self.origins.get(origin).map_or(0, Track::last)
     }
 
+    /// The highest sequence number of `origin` among the first `committed` commands of the log.
+    pub(super) fn last_committed(&self, origin: &Origin, committed: Index) -> u64 {
+        let Some(track) = self.origins.get(origin) else {
+            return 0;
+        };
+        let run = track.runs.iter().rev().find(|run| run.index <= committed);
+        run.map_or(track.forgotten, |run| {
+            run.seq + (run.count - 1).min(committed.distance(run.index))
+        })
+    }
+
     /// Takes note that `run` is in the log, its first command being `index`.
     pub(super) fn record(&mut self, run: &OpRun, index: Index) {
         if !self.origins.contains_key(&run.origin) {
@@ -128,6 +139,35 @@ impl Window {
             index,
             count,
         });
+    }
+
+    /// Takes note that the operations of a lineage up to `count` are in the log, each as the
+    /// command it was there: this log continues that one.
+    pub(super) fn inherit(&mut self, origin: Origin, count: u64) {
+        self.make_room();
+        let runs = VecDeque::from([Run {
+            seq: 1,
+            index: Index(1),
+            count,
+        }]);
+        self.origins.insert(origin, Track { forgotten: 0, runs });
+    }
+
+    /// What is known of operation `seq` of `origin` when only commands up to `committed` count.
+    pub(super) fn settled(&self, origin: &Origin, seq: u64, committed: Index) -> Seen {
+        match self.seen(origin, seq) {
+            Seen::At(index) if index > committed => Seen::New,
+            Seen::Skipped => {
+                // Skipped for good only when what skipped it is committed.
+                let track = &self.origins[origin];
+                let at = track.runs.partition_point(|run| run.seq <= seq);
+                match track.runs.get(at) {
+                    Some(run) if run.index <= committed => Seen::Skipped,
+                    _ => Seen::New,
+                }
+            }
+            seen => seen,
+        }
     }
 
     fn make_room(&mut self) {

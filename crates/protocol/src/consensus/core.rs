@@ -1,0 +1,420 @@
+//! The member: its parts, its entry point, and its clockwork.
+
+use {
+    super::{
+        config::{Config, ConfigError},
+        election::{Candidate, Following},
+        entry::Entry,
+        formation::Fresh,
+        forward::Proposals,
+        ids::{Index, LogIndex, Member, PeerKey},
+        input::{Event, Input, NotDone, Outcome, Output, Outputs},
+        leader::{Cx, Leader},
+        log::Log,
+        membership::Preference,
+        merge::{Foreign, Retired},
+        message::Body,
+        mutants::mutant,
+        reads::Reads,
+        rng::Rng,
+        state::{HardState, SnapshotMeta},
+        storing::Storing,
+    },
+    core::time::Duration,
+    mosaik_primitives::time::{Instant, UnixMillis},
+    std::collections::{BTreeMap, BTreeSet, VecDeque},
+};
+
+/// What a member does at the moment.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Belongs to no lineage.
+    Fresh(Box<Fresh>),
+    Follower,
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+    /// Its lineage gave way; it hands over what was committed there.
+    Retired(Box<Retired>),
+    /// Has left, or its store has failed.
+    Stopped,
+}
+
+/// Why entries are being read from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To hand them out.
+    Apply,
+    /// To send them to a member that lags.
+    Peer(Member),
+    /// To propose them to another lineage.
+    Resubmit,
+}
+
+/// What the store holds of a member when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// The latest hard state; `None` for a member that never ran.
+    pub hard_state: Option<HardState>,
+    /// The meta of the latest snapshot, whose data the state machine starts from.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The entries of the log, in order and without gaps, following the snapshot or overlapping
+    /// it. Entries that cannot follow are left over from a crash and dropped.
+    pub entries: Vec<Entry>,
+}
+
+/// A member of a group.
+///
+/// See [`Input`] for the contract with its driver.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) config: Config,
+    pub(super) now: Instant,
+    pub(super) started: Instant,
+    pub(super) rng: Rng,
+    pub(super) clock: Option<(Instant, UnixMillis)>,
+    pub(super) storing: Storing,
+    pub(super) log: Log,
+    /// Known committed up to here.
+    pub(super) commit: LogIndex,
+    /// Handed out up to here.
+    pub(super) emitted: LogIndex,
+    /// Commands handed out.
+    pub(super) emitted_commands: Index,
+    /// Reported applied up to here.
+    pub(super) applied: LogIndex,
+    /// Sizes of what is handed out and not reported applied.
+    pub(super) unapplied: VecDeque<(LogIndex, usize)>,
+    pub(super) unapplied_bytes: usize,
+    pub(super) role: Role,
+    pub(super) following: Following,
+    pub(super) proposals: Proposals,
+    pub(super) reads: Reads,
+    pub(super) links: BTreeSet<PeerKey>,
+    pub(super) discovered: BTreeSet<PeerKey>,
+    /// Members of other lineages, by peer.
+    pub(super) foreign: BTreeMap<PeerKey, Foreign>,
+    pub(super) fetches: Vec<(LogIndex, Purpose)>,
+    /// The latest snapshot that is stored.
+    pub(super) snapshot: Option<Box<SnapshotMeta>>,
+    /// The snapshot being fetched.
+    pub(super) installing: Option<Box<SnapshotMeta>>,
+    pub(super) leaving: bool,
+    /// When to ask again to be let in or out.
+    pub(super) ask_at: Instant,
+}
+
+impl Core {
+    /// A member that goes on from what its store holds, and its first outputs.
+    ///
+    /// Entries that cannot be decoded are refused: the store is damaged, and a member that went
+    /// on without them could vote itself a history.
+    pub fn new(
+        config: Config,
+        restored: Restored,
+        now: Instant,
+        out: &mut Outputs,
+    ) -> Result<Self, StartError> {
+        config.validate()?;
+        let member = Member::new(config.peer, config.incarnation);
+        let found = restored.hard_state;
+        let mut hard = found.unwrap_or(HardState {
+            member,
+            ..HardState::default()
+        });
+        if hard.member.peer != config.peer {
+            return Err(StartError::OtherPeer(hard.member.peer));
+        }
+        hard.starts += 1;
+        if mutant!("vote-forgotten-on-restart") {
+            hard.vote = None;
+        }
+        let (log, wipe) = if hard.lineage.is_none() {
+            hard.commit = LogIndex::ZERO;
+            (
+                Log::default(),
+                !restored.entries.is_empty() || restored.snapshot.is_some(),
+            )
+        } else {
+            (
+                restore_log(restored.snapshot.as_ref(), restored.entries, hard.commit)?,
+                false,
+            )
+        };
+        let snapshot = restored.snapshot.filter(|_| !hard.lineage.is_none());
+        let applied = snapshot
+            .as_ref()
+            .map_or(LogIndex::ZERO, |meta| meta.last.index);
+        let commit = hard.commit.max(applied).min(log.last_index());
+        hard.commit = commit;
+        hard.term = hard.term.max(log.last().term);
+        let fresh = hard.lineage.is_none();
+        let mut core = Self {
+            now,
+            started: now,
+            rng: Rng::new(config.seed),
+            clock: None,
+            commit,
+            emitted: applied,
+            emitted_commands: snapshot.as_ref().map_or(Index::ZERO, |meta| meta.commands),
+            applied,
+            unapplied: VecDeque::new(),
+            unapplied_bytes: 0,
+            role: Role::Follower,
+            following: Following::default(),
+            proposals: Proposals::new(hard.starts),
+            reads: Reads::default(),
+            links: BTreeSet::new(),
+            discovered: BTreeSet::new(),
+            foreign: BTreeMap::new(),
+            fetches: Vec::new(),
+            snapshot: snapshot.map(Box::new),
+            installing: None,
+            leaving: false,
+            ask_at: now,
+            storing: Storing::new(hard, log.last_index()),
+            log,
+            config,
+        };
+        // The number of starts is part of operation ids: stored before anything leaves.
+        core.storing.change();
+        if wipe {
+            core.storing.reset(super::ids::Position::ZERO);
+        }
+        core.reset_election_timer();
+        if fresh {
+            core.role = Role::Fresh(Box::new(Fresh::new(now)));
+        }
+        core.settle(out);
+        Ok(core)
+    }
+
+    /// Tells the member something. What it asks for is put at the end of `out`.
+    ///
+    /// `now` should never go back; it is taken as standing still when it does.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
+        self.now = self.now.max(now);
+        if matches!(self.role, Role::Stopped) {
+            refuse(input, out);
+            return;
+        }
+        self.take(input, out);
+        self.tick(out);
+        self.settle(out);
+    }
+
+    fn take(&mut self, input: Input, out: &mut Outputs) {
+        match input {
+            Input::Tick => {}
+            Input::Clock(time) => self.clock = Some((self.now, time)),
+            Input::Receive(message) => self.receive(message, out),
+            Input::Persisted(token) => {
+                if self.storing.confirm(token, out) {
+                    self.tally(out);
+                }
+            }
+            Input::StorageFailed => self.stop("the store has failed", out),
+            Input::Propose(proposals) => self.propose(proposals, out),
+            Input::Read(id) => self.read(id, out),
+            Input::Applied(index) => self.on_applied(index),
+            Input::Fetched { from, entries } => self.on_fetched(from, &entries, out),
+            Input::SnapshotTaken { meta, upto } => self.on_snapshot_taken(meta, upto),
+            Input::SnapshotInstalled(position) => self.on_snapshot_installed(position, out),
+            Input::SnapshotFailed(position) => self.on_snapshot_failed(position),
+            Input::LinkUp(peer) => self.on_link_up(peer, out),
+            Input::LinkDown(peer) => self.on_link_down(peer),
+            Input::Discovered(peers) => {
+                let known = super::config::limits::FRESH_MEMBERS;
+                self.discovered = peers.into_iter().take(known).collect();
+            }
+            Input::Transfer(to) => self.on_transfer(to),
+            Input::Leave => self.on_leave(out),
+            Input::Recover => self.recover(out),
+        }
+    }
+
+    /// Does what is due by now.
+    fn tick(&mut self, out: &mut Outputs) {
+        match &self.role {
+            Role::Fresh(_) => self.fresh_tick(out),
+            Role::Follower => self.follower_tick(out),
+            Role::Candidate(_) => self.candidate_tick(out),
+            Role::Leader(_) => self.leader_tick(out),
+            Role::Retired(_) => self.retired_tick(out),
+            Role::Stopped => {}
+        }
+        self.leave_tick(out);
+        self.ask_to_read(out);
+        self.proposals.expire(self.now, out);
+        self.reads.expire(self.now, out);
+    }
+
+    /// Carries on with whatever has become possible, and puts the step's writes.
+    pub(super) fn settle(&mut self, out: &mut Outputs) {
+        self.lead(out);
+        self.hand_out(out);
+        self.forward(out);
+        self.acknowledge(out);
+        self.storing.flush(out);
+    }
+
+    /// When [`Input::Tick`] is due; `None`: not before something else happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let role = match &self.role {
+            Role::Fresh(fresh) => Some(fresh.deadline(self)),
+            Role::Follower => self.follower_deadline(),
+            Role::Candidate(candidate) => Some(candidate.retry_at),
+            Role::Leader(leader) => leader.deadline(),
+            Role::Retired(retired) => Some(retired.deadline()),
+            Role::Stopped => return None,
+        };
+        let asking = (self.leaving && !matches!(self.role, Role::Leader(_))).then_some(self.ask_at);
+        [
+            role,
+            asking,
+            self.proposals.deadline(),
+            self.reads.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// This member.
+    pub fn me(&self) -> Member {
+        self.storing.hard().member
+    }
+
+    pub(super) fn is_observer(&self) -> bool {
+        self.config.preference == Preference::Observer
+    }
+
+    /// Whether the log in force says that this member is counted.
+    pub(super) fn is_voter(&self) -> bool {
+        let me = self.me();
+        let membership = self.log.membership();
+        membership.is_voter(&me)
+            || (mutant!("count-learners") && membership.learners().contains(&me))
+    }
+
+    pub(super) fn send(&mut self, to: Member, body: Body, out: &mut Outputs) {
+        self.storing.send(to, body, out);
+    }
+
+    /// The leader and what it works with, apart.
+    pub(super) fn leading(&mut self) -> Option<(&mut Leader, Cx<'_>)> {
+        let Role::Leader(leader) = &mut self.role else {
+            return None;
+        };
+        let cx = Cx {
+            config: &self.config,
+            storing: &mut self.storing,
+            log: &mut self.log,
+            fetches: &mut self.fetches,
+            snapshot: self.snapshot.as_deref(),
+            links: &self.links,
+            commit: self.commit,
+            now: self.now,
+        };
+        Some((leader, cx))
+    }
+
+    pub(super) fn wall_clock(&self) -> UnixMillis {
+        let (at, time) = self.clock.unwrap_or_default();
+        UnixMillis(time.0 + self.now.since(at).as_millis() as u64)
+    }
+
+    pub(super) fn jittered_heartbeat(&mut self) -> Instant {
+        let jitter = self.rng.upto(self.config.heartbeat_jitter);
+        self.now + self.config.heartbeat_interval + jitter
+    }
+
+    /// Half a heartbeat: how long to wait for an answer before asking again.
+    pub(super) fn patience(&self) -> Duration {
+        self.config.heartbeat_interval / 2
+    }
+
+    pub(super) fn stop(&mut self, why: &'static str, out: &mut Outputs) {
+        self.role = Role::Stopped;
+        self.proposals.fail(out);
+        self.reads.fail(out);
+        out.push(Output::Event(Event::Stopped(why)));
+    }
+}
+
+/// Reports what no correct member sends.
+pub(super) fn violation(peer: PeerKey, what: &'static str, out: &mut Outputs) {
+    out.push(Output::Event(Event::Violation { peer, what }));
+}
+
+fn refuse(input: Input, out: &mut Outputs) {
+    match input {
+        Input::Propose(proposals) => {
+            let outcome = Outcome::NotDone(NotDone::Stopped);
+            out.extend(
+                proposals
+                    .into_iter()
+                    .map(|p| Output::Proposal(p.id, outcome)),
+            );
+        }
+        Input::Read(id) => out.push(Output::Read(id, super::input::ReadOutcome::Offline)),
+        _ => {}
+    }
+}
+
+fn restore_log(
+    snapshot: Option<&SnapshotMeta>,
+    entries: Vec<Entry>,
+    commit: LogIndex,
+) -> Result<Log, StartError> {
+    let mut log = snapshot.map_or_else(Log::default, Log::after);
+    let cache = 1 << 20;
+    // A snapshot installed over a log that does not lead to it leaves that log to be dropped.
+    let covered = log.last();
+    let diverges = entries
+        .iter()
+        .any(|entry| entry.index == covered.index && entry.term != covered.term)
+        || entries
+            .last()
+            .is_some_and(|last| last.index < covered.index);
+    for entry in entries {
+        if diverges || entry.index <= covered.index {
+            continue;
+        }
+        let index = entry.index;
+        if index != log.last_index().next() || entry.term < log.last().term {
+            return Err(StartError::Gap { index });
+        }
+        let body = entry
+            .decode()
+            .map_err(|error| StartError::Entry { index, error })?;
+        log.append(entry, &body);
+        log.evict(index.min(commit), cache);
+    }
+    Ok(log)
+}
+
+/// Why a member cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration makes no sense.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The store belongs to another node.
+    #[error("the store belongs to {0}")]
+    OtherPeer(PeerKey),
+    /// A stored entry cannot be read. The store is damaged; nothing was changed.
+    #[error("stored entry {index}: {error}")]
+    Entry {
+        /// Which one.
+        index: LogIndex,
+        /// Why.
+        error: super::wire::WireError,
+    },
+    /// The stored log does not go on at this entry. The store is damaged; nothing was changed.
+    #[error("the stored log does not continue at entry {index}")]
+    Gap {
+        /// Which one.
+        index: LogIndex,
+    },
+}

@@ -1,0 +1,510 @@
+//! Formation: how members without a lineage come to have one.
+//!
+//! A fresh member that meets a lineage joins it. Fresh members that meet only each other wait a
+//! while; then the lowest of those who hear each other founds, naming them all, and starts as
+//! leader once a majority of the voters it named has taken the genesis. Taking one is a vote in
+//! term 1 of that lineage, stored first, and the last thing a fresh member does.
+
+use {
+    super::{
+        config::limits,
+        core::{Core, Role, violation},
+        election::{Candidate, Standing},
+        entry::{Entry, EntryBody, Genesis},
+        ids::{Lineage, LogIndex, Member, PeerKey, Term},
+        input::{Event, Output, Outputs},
+        membership::{Membership, Preference},
+        message::{Body, Hello},
+        mutants::mutant,
+    },
+    bytes::Bytes,
+    core::time::Duration,
+    mosaik_primitives::time::Instant,
+    std::collections::{BTreeMap, BTreeSet},
+};
+
+/// A fresh member that another one hears.
+#[derive(Debug)]
+struct Other {
+    member: Member,
+    preference: Preference,
+    started: Instant,
+    sees: BTreeSet<Member>,
+    heard: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Fresh {
+    others: BTreeMap<PeerKey, Other>,
+    hello_at: Instant,
+    /// Since when everyone whom discovery shows hears everyone.
+    settled: Option<Instant>,
+    /// A lineage met, and who can let this member in.
+    joining: Option<(Lineage, Member)>,
+    join_at: Instant,
+    found_at: Instant,
+}
+
+impl Fresh {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            others: BTreeMap::new(),
+            hello_at: now,
+            settled: None,
+            joining: None,
+            join_at: now,
+            found_at: now,
+        }
+    }
+
+    /// Fresh, on the way into a lineage.
+    pub(super) fn joining(now: Instant, lineage: Lineage, contact: Member) -> Self {
+        Self {
+            joining: Some((lineage, contact)),
+            ..Self::new(now)
+        }
+    }
+
+    pub(super) fn sees(&self) -> Vec<Member> {
+        self.others.values().map(|other| other.member).collect()
+    }
+
+    pub(super) fn deadline(&self, core: &Core) -> Instant {
+        let founding = if core.is_observer() || self.found_at <= core.now {
+            self.hello_at
+        } else {
+            self.found_at
+        };
+        let joining = if self.joining.is_some() {
+            self.join_at
+        } else {
+            self.hello_at
+        };
+        self.hello_at.min(founding).min(joining)
+    }
+
+    /// Those who hear each other, this member among them, lowest first.
+    fn circle(&self, me: Member) -> BTreeSet<Member> {
+        let mut circle = BTreeSet::from([me]);
+        for other in self.others.values() {
+            let hears = |member: &Member| *member == other.member || other.sees.contains(member);
+            let heard = circle.iter().all(|member| {
+                *member == me
+                    || self
+                        .others
+                        .get(&member.peer)
+                        .is_some_and(|m| m.sees.contains(&other.member))
+            });
+            if circle.iter().all(hears) && heard {
+                circle.insert(other.member);
+            }
+        }
+        circle
+    }
+}
+
+impl Core {
+    fn hello_interval(&self) -> Duration {
+        self.config
+            .heartbeat_interval
+            .min(self.config.settle_delay * 2)
+    }
+
+    pub(super) fn on_link_up(&mut self, peer: PeerKey, out: &mut Outputs) {
+        if peer == self.config.peer || self.links.len() >= limits::MEMBERS * 2 {
+            return;
+        }
+        self.links.insert(peer);
+        self.wake();
+        let members = self.log.membership().members();
+        let known = members
+            .map(|(member, _)| member)
+            .find(|member| member.peer == peer)
+            .copied();
+        // A peer that is a member may have come back as another one; asking costs little.
+        self.say_hello(known.unwrap_or(Member::new(peer, 0)), true, out);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.heartbeat_at = leader.heartbeat_at.min(self.now);
+        }
+    }
+
+    pub(super) fn on_link_down(&mut self, peer: PeerKey) {
+        self.links.remove(&peer);
+        self.foreign.remove(&peer);
+        self.wake();
+        if let Role::Fresh(fresh) = &mut self.role {
+            fresh.others.remove(&peer);
+            fresh.joining.take_if(|(_, contact)| contact.peer == peer);
+        }
+        // A lost link is a reason to doubt the leader, and to ask others whether they do.
+        if self
+            .following
+            .leader
+            .is_some_and(|leader| leader.peer == peer)
+            && matches!(self.role, Role::Follower)
+            && self.is_voter()
+        {
+            if self.following.quiet {
+                self.following.heard = self.now;
+                self.reset_election_timer();
+            }
+            self.suspect_leader();
+        }
+        if self
+            .following
+            .leader
+            .is_some_and(|leader| leader.peer == peer)
+        {
+            self.following.quiet = false;
+        }
+    }
+
+    pub(super) fn fresh_tick(&mut self, out: &mut Outputs) {
+        let interval = self.hello_interval();
+        let (now, me) = (self.now, self.me());
+        let Role::Fresh(fresh) = &mut self.role else {
+            return;
+        };
+        fresh
+            .others
+            .retain(|_, other| now.since(other.heard) < interval * 4);
+        if now >= fresh.hello_at {
+            fresh.hello_at = now + interval;
+            let known: BTreeMap<_, _> = fresh
+                .others
+                .iter()
+                .map(|(peer, other)| (*peer, other.member))
+                .collect();
+            for peer in self.links.clone() {
+                let to = known.get(&peer).copied().unwrap_or(Member::new(peer, 0));
+                self.say_hello(to, !known.contains_key(&peer), out);
+            }
+        }
+        let Role::Fresh(fresh) = &mut self.role else {
+            return;
+        };
+        if let Some((lineage, contact)) = fresh.joining {
+            if now >= fresh.join_at {
+                fresh.join_at = now + self.config.heartbeat_interval;
+                self.ask_to_join(lineage, contact, out);
+            }
+            return;
+        }
+        if self.config.preference != Preference::Observer {
+            self.found_if_due(me, out);
+        }
+    }
+
+    /// A join speaks of the lineage it is about, though its sender does not belong to it yet.
+    fn ask_to_join(&mut self, lineage: Lineage, contact: Member, out: &mut Outputs) {
+        let member = self.me();
+        let body = Body::Join {
+            member,
+            preference: self.config.preference,
+        };
+        self.storing.send_to_lineage(lineage, contact, body, out);
+    }
+
+    fn found_if_due(&mut self, me: Member, out: &mut Outputs) {
+        let now = self.now;
+        let Role::Fresh(fresh) = &mut self.role else {
+            return;
+        };
+        let circle = fresh.circle(me);
+        let earliest = fresh
+            .others
+            .values()
+            .filter(|other| circle.contains(&other.member))
+            .map(|other| other.started)
+            .fold(self.started, Instant::min);
+        fresh.found_at = earliest + self.config.bootstrap_delay;
+        let all_here = !self.discovered.is_empty()
+            && self.discovered.iter().all(|peer| {
+                *peer == me.peer
+                    || fresh
+                        .others
+                        .get(peer)
+                        .is_some_and(|other| circle.contains(&other.member))
+            });
+        if all_here {
+            let settled = *fresh.settled.get_or_insert(now) + self.config.settle_delay;
+            fresh.found_at = fresh.found_at.min(settled);
+        } else {
+            fresh.settled = None;
+        }
+        let eligible = |member: &Member| {
+            *member == me
+                || fresh
+                    .others
+                    .get(&member.peer)
+                    .is_some_and(|other| other.preference != Preference::Observer)
+        };
+        let (able, observers): (Vec<_>, Vec<_>) = circle.iter().copied().partition(eligible);
+        let lowest = able.first() == Some(&me);
+        if now < fresh.found_at || !lowest || able.len() < self.config.min_voters as usize {
+            return;
+        }
+        let voters = able
+            .iter()
+            .copied()
+            .take(self.config.max_voters as usize)
+            .collect();
+        let learners = able
+            .into_iter()
+            .skip(self.config.max_voters as usize)
+            .collect();
+        if let Ok(membership) = Membership::new(voters, learners, observers) {
+            self.found(membership, out);
+        }
+    }
+
+    fn found(&mut self, membership: Membership, out: &mut Outputs) {
+        let founder = self.me();
+        let nonce = self.rng.next();
+        let genesis = Genesis {
+            group: self.config.group,
+            founder,
+            nonce,
+            membership,
+        };
+        let body = EntryBody::Genesis(genesis.clone()).encode();
+        self.take_genesis(&genesis, body.clone(), out);
+        let votes = BTreeSet::new();
+        let retry_at = self.now + self.patience();
+        let standing = Standing::Founding(body.clone());
+        self.role = Role::Candidate(Candidate {
+            standing,
+            votes,
+            retry_at,
+        });
+        let voters = genesis.membership.voters().to_vec();
+        for voter in voters.into_iter().filter(|voter| *voter != founder) {
+            self.send(voter, Body::Genesis(body.clone()), out);
+        }
+        self.tally(out);
+    }
+
+    /// Enters the lineage of `genesis` by voting for its founder in term 1.
+    fn take_genesis(&mut self, genesis: &Genesis, body: Bytes, out: &mut Outputs) {
+        let hard = self.storing.change();
+        hard.lineage = genesis.lineage();
+        hard.term = Term(1);
+        hard.vote = Some(genesis.founder);
+        let entry = Entry {
+            index: LogIndex(1),
+            term: Term(1),
+            body,
+        };
+        self.log
+            .append(entry.clone(), &EntryBody::Genesis(genesis.clone()));
+        self.storing.append(entry);
+        self.enter_lineage(out);
+    }
+
+    fn enter_lineage(&mut self, out: &mut Outputs) {
+        self.role = Role::Follower;
+        self.following = super::election::Following {
+            heard: self.now,
+            ..Default::default()
+        };
+        self.reset_election_timer();
+        out.push(Output::Event(Event::Lineage(self.lineage())));
+        if !self.log.membership().is_empty() {
+            self.announce_membership(out);
+        }
+    }
+
+    /// A leader whose log names this very member has written to it: that is where it belongs.
+    pub(super) fn adopt_lineage(&mut self, lineage: Lineage, out: &mut Outputs) {
+        let hard = self.storing.change();
+        hard.lineage = lineage;
+        hard.term = Term::ZERO;
+        hard.vote = None;
+        self.enter_lineage(out);
+    }
+
+    pub(super) fn on_genesis(
+        &mut self,
+        from: Member,
+        lineage: Lineage,
+        entry: Bytes,
+        out: &mut Outputs,
+    ) {
+        let Ok(EntryBody::Genesis(genesis)) = EntryBody::decode(entry.clone()) else {
+            violation(from.peer, "sent a genesis that cannot be read", out);
+            return;
+        };
+        if genesis.group != self.config.group
+            || genesis.founder != from
+            || genesis.lineage() != lineage
+            || !genesis.membership.is_voter(&self.me())
+        {
+            return;
+        }
+        if mutant!("found-twice")
+            && genesis.membership.is_voter(&self.me())
+            && !self.lineage().is_none()
+            && self.lineage() != lineage
+            && self.commit.is_zero()
+        {
+            self.forget_lineage(out);
+            self.storing.change().member.incarnation -= 1;
+        }
+        let joining = matches!(&self.role, Role::Fresh(fresh) if fresh.joining.is_some());
+        if self.lineage().is_none() && !joining && !self.is_observer() {
+            self.take_genesis(&genesis, entry, out);
+        }
+        let hard = self.storing.hard();
+        let granted =
+            hard.lineage == lineage && hard.term == Term(1) && hard.vote == Some(genesis.founder);
+        if granted {
+            self.send(from, Body::GenesisAnswer { granted }, out);
+        } else if hard.lineage != lineage {
+            // Says where this member belongs instead.
+            self.say_hello(from, false, out);
+        }
+    }
+
+    pub(super) fn on_genesis_answer(&mut self, from: Member, granted: bool, out: &mut Outputs) {
+        if let Role::Candidate(candidate) = &mut self.role
+            && matches!(candidate.standing, Standing::Founding(_))
+            && granted
+        {
+            candidate.votes.insert(from);
+            self.tally(out);
+        }
+    }
+
+    pub(super) fn on_hello(
+        &mut self,
+        from: Member,
+        lineage: Lineage,
+        hello: &Hello,
+        out: &mut Outputs,
+    ) {
+        if hello.group != self.config.group {
+            violation(from.peer, "speaks for another group", out);
+            return;
+        }
+        let answer = hello.answer;
+        if matches!(self.role, Role::Fresh(_)) {
+            self.on_hello_while_fresh(from, lineage, hello, out);
+        } else if lineage.is_none() {
+            // A member of this lineage in an older incarnation asks to join by itself.
+        } else if lineage != self.lineage() {
+            self.on_foreign(from, lineage, hello, out);
+        } else {
+            self.on_hello_of_own(from, hello, out);
+        }
+        if answer {
+            self.say_hello(from, false, out);
+        }
+    }
+
+    fn on_hello_while_fresh(
+        &mut self,
+        from: Member,
+        lineage: Lineage,
+        hello: &Hello,
+        out: &mut Outputs,
+    ) {
+        let now = self.now;
+        let Role::Fresh(fresh) = &mut self.role else {
+            return;
+        };
+        if !lineage.is_none() {
+            fresh.others.remove(&from.peer);
+            let better = hello.formed && !hello.sealed;
+            if better
+                && fresh
+                    .joining
+                    .is_none_or(|(_, contact)| contact.peer != from.peer)
+            {
+                let contact = hello
+                    .leader
+                    .filter(|l| self.links.contains(&l.peer))
+                    .unwrap_or(from);
+                let same = fresh.joining.is_some_and(|(joining, _)| joining == lineage);
+                if fresh.joining.is_none() || same && hello.leader.is_some() {
+                    fresh.joining = Some((lineage, contact));
+                    fresh.join_at = now + self.config.heartbeat_interval;
+                    self.ask_to_join(lineage, contact, out);
+                }
+            }
+            return;
+        }
+        if fresh.others.len() >= limits::FRESH_MEMBERS && !fresh.others.contains_key(&from.peer) {
+            return;
+        }
+        let age = Duration::from_millis(hello.age_ms);
+        let started = Instant::from_nanos(now.as_nanos().saturating_sub(age.as_nanos() as u64));
+        let sees: BTreeSet<Member> = hello.sees.iter().copied().collect();
+        let me = self.storing.hard().member;
+        let unseen = !sees.contains(&me);
+        let preference = hello.preference;
+        let other = Other {
+            member: from,
+            preference,
+            started,
+            sees,
+            heard: now,
+        };
+        let known = fresh.others.insert(from.peer, other);
+        let news = known.is_none_or(|old| old.member != from);
+        if news {
+            // Everyone learns at once that this one is heard.
+            fresh.hello_at = now;
+        } else if unseen && !hello.answer {
+            self.say_hello(from, false, out);
+        }
+    }
+
+    /// Whether enough of those whom the genesis names have refused it for good: then nobody can
+    /// ever rely on this lineage, and the member is free again.
+    pub(super) fn abandon_if_blocked(&mut self, out: &mut Outputs) {
+        let membership = self.log.membership();
+        let only_genesis = self.log.last_index() == LogIndex(1) && self.commit.is_zero();
+        if !only_genesis || self.now < self.following.heard + self.config.election_timeout {
+            return;
+        }
+        let refused = membership
+            .voters()
+            .iter()
+            .filter(|voter| {
+                self.foreign
+                    .get(&voter.peer)
+                    .is_some_and(|f| f.member == **voter)
+            })
+            .count();
+        if refused > membership.voters().len() - membership.quorum() {
+            self.forget_lineage(out);
+        }
+    }
+
+    /// Belongs to no lineage again, as another member.
+    pub(super) fn forget_lineage(&mut self, out: &mut Outputs) {
+        self.leave_lineage(out);
+        self.role = Role::Fresh(Box::new(Fresh::new(self.now)));
+    }
+
+    /// Someone of the own lineage, in which this member may have been forgotten.
+    fn on_hello_of_own(&mut self, from: Member, hello: &Hello, out: &mut Outputs) {
+        let lost = self.following.leader.is_none() && matches!(self.role, Role::Follower);
+        if lost && !self.is_voter() && hello.leader.is_some() && self.now >= self.ask_at {
+            self.ask_at = self.now + self.patience();
+            let contact = hello
+                .leader
+                .filter(|l| self.links.contains(&l.peer))
+                .unwrap_or(from);
+            let (member, preference) = (self.me(), self.config.preference);
+            self.send(contact, Body::Join { member, preference }, out);
+        }
+    }
+
+    /// Without a leader: looks around for one, here or in another lineage.
+    pub(super) fn seek(&mut self, out: &mut Outputs) {
+        for peer in self.links.clone() {
+            self.say_hello(Member::new(peer, 0), true, out);
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! A handful of members in memory: messages with delays, links that can be cut, disks that
+//! survive a crash. Small on purpose; the simulator hunts for what this one does not look for.
+
+use {
+    bytes::Bytes,
+    core::time::Duration,
+    mosaik_primitives::time::{Instant, UnixMillis},
+    mosaik_protocol::consensus::{
+        Config, Core, Entry, EntryBody, Event, GroupKeyId, HardState, Index, Input, Lineage,
+        LogIndex, Member, Membership, Message, Outcome, Output, PeerKey, Position, Proposal,
+        ReadOutcome, Restored, RoleName, SnapshotMeta, Term, Write,
+    },
+    std::collections::{BTreeMap, BTreeSet},
+};
+
+pub type Id = u8;
+
+/// What a member's store holds.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    pub hard: Option<HardState>,
+    pub snapshot: Option<(SnapshotMeta, Vec<Bytes>)>,
+    pub entries: BTreeMap<u64, Entry>,
+}
+
+impl Disk {
+    fn apply(&mut self, write: Write) {
+        match write {
+            Write::HardState(bytes) => self.hard = Some(HardState::decode(bytes).unwrap()),
+            Write::Truncate(from) => drop(self.entries.split_off(&from.0)),
+            Write::Append(entries) => {
+                for entry in entries {
+                    let index = entry.index.0;
+                    if let Some((last, _)) = self.entries.last_key_value() {
+                        assert_eq!(*last + 1, index, "appended with a gap");
+                    }
+                    self.entries.insert(index, entry);
+                }
+            }
+            Write::Reset(position) => {
+                self.entries.clear();
+                if position == Position::ZERO {
+                    self.snapshot = None;
+                }
+            }
+            Write::Compact(upto) => self.entries = self.entries.split_off(&(upto.0 + 1)),
+            other => panic!("unknown write {other:?}"),
+        }
+    }
+}
+
+pub struct Node {
+    pub config: Config,
+    pub core: Option<Core>,
+    pub disk: Disk,
+    /// Whether writes are confirmed at once; otherwise when told to.
+    pub slow_disk: bool,
+    pub unconfirmed: Vec<(mosaik_protocol::consensus::Token, Vec<Write>)>,
+    /// The state machine: every command applied, in order.
+    pub machine: Vec<Bytes>,
+    pub outcomes: BTreeMap<u64, Vec<Outcome>>,
+    pub reads: BTreeMap<u64, (ReadOutcome, usize)>,
+    pub events: Vec<Event>,
+    pub delay: Duration,
+}
+
+pub struct Cluster {
+    pub now: Instant,
+    pub nodes: BTreeMap<Id, Node>,
+    /// Pairs that cannot talk, in this direction.
+    pub cut: BTreeSet<(Id, Id)>,
+    flying: BTreeMap<(Instant, u64), Message>,
+    sequence: u64,
+    next_id: u64,
+    /// Every leader seen.
+    pub leaders: BTreeMap<(Lineage, Term), Member>,
+    /// Every command seen applied, by lineage and number.
+    applied: BTreeMap<(Lineage, u64), Bytes>,
+    pub sent: u64,
+    /// Sees, and may drop, what is sent.
+    pub filter: Option<Box<dyn FnMut(&Message) -> bool>>,
+    pub encode: bool,
+}
+
+pub fn peer(id: Id) -> PeerKey {
+    PeerKey([id; 32])
+}
+
+pub fn config(id: Id) -> Config {
+    Config::new(GroupKeyId([9; 32]), peer(id), 1_000, u64::from(id) + 1)
+}
+
+impl Cluster {
+    pub fn new(ids: impl IntoIterator<Item = Id>) -> Self {
+        let mut cluster = Self {
+            now: Instant::from_millis(1_000),
+            nodes: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            flying: BTreeMap::new(),
+            sequence: 0,
+            next_id: 0,
+            leaders: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            sent: 0,
+            filter: None,
+            encode: true,
+        };
+        for id in ids {
+            cluster.add(config(id));
+        }
+        cluster
+    }
+
+    /// A cluster with a leader that has committed.
+    pub fn formed(ids: impl IntoIterator<Item = Id>) -> Self {
+        let ids: Vec<_> = ids.into_iter().collect();
+        let mut cluster = Self::new(ids.iter().copied());
+        let count = ids.len();
+        cluster.until("the group forms", |c| {
+            c.nodes
+                .values()
+                .all(|n| n.status().commit >= LogIndex(2) && n.status().leader.is_some())
+                && c.nodes
+                    .values()
+                    .all(|n| n.status().membership.len() == count)
+        });
+        cluster
+    }
+
+    pub fn add(&mut self, config: Config) {
+        let id = config.peer.0[0];
+        self.nodes.insert(
+            id,
+            Node {
+                config,
+                core: None,
+                disk: Disk::default(),
+                slow_disk: false,
+                unconfirmed: Vec::new(),
+                machine: Vec::new(),
+                outcomes: BTreeMap::new(),
+                reads: BTreeMap::new(),
+                events: Vec::new(),
+                delay: Duration::from_millis(1),
+            },
+        );
+        self.start(id);
+    }
+
+    pub fn start(&mut self, id: Id) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let mut out = Vec::new();
+        let restored = Restored {
+            hard_state: node.disk.hard.clone(),
+            snapshot: node.disk.snapshot.as_ref().map(|(meta, _)| meta.clone()),
+            entries: node.disk.entries.values().cloned().collect(),
+        };
+        node.machine = node
+            .disk
+            .snapshot
+            .as_ref()
+            .map_or(Vec::new(), |(_, data)| data.clone());
+        let core = Core::new(node.config.clone(), restored, self.now, &mut out).unwrap();
+        node.core = Some(core);
+        self.carry_out(id, out);
+        self.input(id, Input::Clock(UnixMillis(self.now.as_millis())));
+        self.relink(id);
+    }
+
+    pub fn others(&self, id: Id) -> Vec<Id> {
+        self.nodes
+            .keys()
+            .copied()
+            .filter(|other| *other != id)
+            .collect()
+    }
+
+    fn linked(&self, a: Id, b: Id) -> bool {
+        let alive = |id| self.nodes[&id].core.is_some();
+        alive(a) && alive(b) && !self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a))
+    }
+
+    fn relink(&mut self, id: Id) {
+        for other in self.others(id) {
+            for (a, b) in [(id, other), (other, id)] {
+                if self.nodes[&a].core.is_some() {
+                    let input = if self.linked(a, b) {
+                        Input::LinkUp(peer(b))
+                    } else {
+                        Input::LinkDown(peer(b))
+                    };
+                    self.input(a, input);
+                }
+            }
+        }
+    }
+
+    /// The process dies; what is unconfirmed may be lost and is.
+    pub fn crash(&mut self, id: Id) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.core = None;
+        node.unconfirmed.clear();
+        self.relink(id);
+    }
+
+    /// Dies without anyone noticing.
+    pub fn kill_silently(&mut self, id: Id) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.core = None;
+        node.unconfirmed.clear();
+    }
+
+    pub fn wipe(&mut self, id: Id) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.disk = Disk::default();
+        node.config.incarnation += 1_000;
+    }
+
+    /// Separates one set of members from the rest, noticed by the links.
+    pub fn partition(&mut self, side: &[Id]) {
+        self.cut_silently(side);
+        for id in side {
+            self.relink(*id);
+        }
+    }
+
+    pub fn cut_silently(&mut self, side: &[Id]) {
+        let ids: Vec<_> = self.nodes.keys().copied().collect();
+        for a in side {
+            for b in ids.iter().filter(|b| !side.contains(b)) {
+                self.cut.insert((*a, *b));
+                self.cut.insert((*b, *a));
+            }
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+        let ids: Vec<_> = self.nodes.keys().copied().collect();
+        for id in ids {
+            if self.nodes[&id].core.is_some() {
+                self.relink(id);
+            }
+        }
+    }
+
+    pub fn input(&mut self, id: Id, input: Input) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).unwrap();
+        let Some(core) = &mut node.core else { return };
+        let mut out = Vec::new();
+        core.handle(now, input, &mut out);
+        self.carry_out(id, out);
+        self.check(id);
+    }
+
+    fn check(&mut self, id: Id) {
+        let Some(core) = &self.nodes[&id].core else {
+            return;
+        };
+        let status = core.status();
+        if status.role == RoleName::Leader {
+            let first = *self
+                .leaders
+                .entry((status.lineage, status.term))
+                .or_insert(status.me);
+            assert_eq!(
+                first, status.me,
+                "two leaders in term {} of {}",
+                status.term, status.lineage
+            );
+            assert!(
+                status
+                    .membership
+                    .standing(&status.me)
+                    .is_none_or(|s| { s == mosaik_protocol::consensus::Standing::Voter })
+            );
+        }
+    }
+
+    fn carry_out(&mut self, id: Id, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send(message) => self.post(message),
+                Output::Persist { token, writes } => {
+                    let node = self.nodes.get_mut(&id).unwrap();
+                    node.unconfirmed.push((token, writes));
+                    if !node.slow_disk {
+                        self.confirm(id);
+                    }
+                }
+                Output::Apply(entries) => {
+                    let mut last = LogIndex::ZERO;
+                    for entry in entries {
+                        last = entry.entry.index;
+                        self.apply(id, &entry.entry, entry.before, entry.count);
+                    }
+                    self.input(id, Input::Applied(last));
+                }
+                Output::Fetch { from, upto, .. } => {
+                    let disk = &self.nodes[&id].disk;
+                    let entries = (from.0..=upto.0).map_while(|i| disk.entries.get(&i).cloned());
+                    let entries = entries.take(100).collect();
+                    self.input(id, Input::Fetched { from, entries });
+                }
+                Output::FetchSnapshot { meta, source } => self.fetch_snapshot(id, *meta, source),
+                Output::Proposal(proposal, outcome) => {
+                    let node = self.nodes.get_mut(&id).unwrap();
+                    node.outcomes.entry(proposal).or_default().push(outcome);
+                }
+                Output::Read(read, outcome) => {
+                    let node = self.nodes.get_mut(&id).unwrap();
+                    let seen = node.machine.len();
+                    assert!(node.reads.insert(read, (outcome, seen)).is_none());
+                }
+                Output::Event(event) => {
+                    let node = self.nodes.get_mut(&id).unwrap();
+                    assert!(!matches!(event, Event::Violation { .. }), "{event:?}");
+                    if matches!(event, Event::Merged { .. }) {
+                        node.machine.clear();
+                    }
+                    node.events.push(event);
+                }
+                other => panic!("unknown output {other:?}"),
+            }
+        }
+    }
+
+    fn fetch_snapshot(&mut self, id: Id, meta: SnapshotMeta, source: Member) {
+        let theirs = self.nodes[&source.peer.0[0]].disk.snapshot.clone();
+        let position = meta.last;
+        let data = theirs
+            .filter(|(other, _)| other.last == position)
+            .map(|(_, data)| data);
+        let wants = self.nodes[&id]
+            .core
+            .as_ref()
+            .is_some_and(|core| core.wants_snapshot(position));
+        match data.filter(|_| wants) {
+            Some(data) => {
+                let node = self.nodes.get_mut(&id).unwrap();
+                node.machine.clone_from(&data);
+                node.disk.snapshot = Some((meta, data));
+                self.input(id, Input::SnapshotInstalled(position));
+            }
+            None => self.input(id, Input::SnapshotFailed(position)),
+        }
+    }
+
+    fn apply(&mut self, id: Id, entry: &Entry, before: Index, count: u32) {
+        let lineage = self.nodes[&id].core.as_ref().unwrap().status().lineage;
+        let node = self.nodes.get_mut(&id).unwrap();
+        assert_eq!(
+            node.machine.len() as u64,
+            before.0,
+            "public indices have gaps at {id}"
+        );
+        let EntryBody::Commands(commands) = entry.decode().unwrap() else {
+            assert_eq!(count, 0);
+            return;
+        };
+        assert_eq!(commands.count, count);
+        for (command, number) in commands.iter().zip(before.0 + 1..) {
+            node.machine.push(command.clone());
+            let first = self
+                .applied
+                .entry((lineage, number))
+                .or_insert_with(|| command.clone());
+            assert_eq!(
+                *first, command,
+                "members disagree on command {number} of {lineage}"
+            );
+        }
+    }
+
+    /// Everything the member's store has been asked for is done.
+    pub fn confirm(&mut self, id: Id) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let mut latest = None;
+        for (token, writes) in std::mem::take(&mut node.unconfirmed) {
+            writes.into_iter().for_each(|write| node.disk.apply(write));
+            latest = Some(token);
+        }
+        if let Some(token) = latest {
+            self.input(id, Input::Persisted(token));
+        }
+    }
+
+    fn post(&mut self, message: Message) {
+        self.sent += 1;
+        if self.filter.as_mut().is_some_and(|filter| !filter(&message)) {
+            return;
+        }
+        let message = if self.encode {
+            Message::decode(message.encode()).expect("what is sent can be read")
+        } else {
+            message
+        };
+        let (from, to) = (message.from.peer.0[0], message.to.peer.0[0]);
+        if self.cut.contains(&(from, to)) || !self.nodes.contains_key(&to) {
+            return;
+        }
+        let at = self.now + self.nodes[&from].delay;
+        self.sequence += 1;
+        self.flying.insert((at, self.sequence), message);
+    }
+
+    /// Goes on to the next thing that happens.
+    fn step(&mut self, limit: Instant) -> bool {
+        let message = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let timers = self
+            .nodes
+            .values()
+            .filter_map(|node| node.core.as_ref()?.next_deadline());
+        let timer = timers.min();
+        let Some(next) = [message, timer]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|at| *at <= limit)
+        else {
+            self.now = limit;
+            return false;
+        };
+        self.now = self.now.max(next);
+        if message.is_some_and(|at| at <= self.now) {
+            let (_, message) = self.flying.pop_first().unwrap();
+            let (from, to) = (message.from.peer.0[0], message.to.peer.0[0]);
+            if !self.cut.contains(&(from, to)) {
+                self.input(to, Input::Receive(message));
+            }
+        } else {
+            let now = self.now;
+            let due = |node: &Node| {
+                let deadline = node.core.as_ref().and_then(Core::next_deadline);
+                deadline.is_some_and(|at| at <= now)
+            };
+            let due: Vec<_> = self
+                .nodes
+                .iter()
+                .filter(|(_, node)| due(node))
+                .map(|(id, _)| *id)
+                .collect();
+            for id in due {
+                self.input(id, Input::Tick);
+                let stuck = self.nodes[&id].core.as_ref().and_then(Core::next_deadline);
+                assert!(
+                    stuck.is_none_or(|at| at > now),
+                    "{id} does not get past {now}: {:#?}",
+                    self.nodes[&id].core
+                );
+            }
+        }
+        true
+    }
+
+    pub fn run(&mut self, time: Duration) {
+        let limit = self.now + time;
+        while self.step(limit) {}
+    }
+
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+        let start = self.now;
+        let limit = start + Duration::from_secs(60);
+        while !holds(self) {
+            if !self.step(limit) {
+                let view: Vec<_> = self
+                    .nodes
+                    .values()
+                    .filter_map(|n| Some(n.core.as_ref()?.status()))
+                    .collect();
+                panic!("in vain waited until {what}: {view:#?}");
+            }
+        }
+        self.now.since(start)
+    }
+
+    pub fn leader(&self) -> Option<Id> {
+        let leads = |node: &&Node| node.core.as_ref().is_some_and(Core::is_leader);
+        let leaders = self.nodes.values().filter(leads);
+        leaders
+            .max_by_key(|node| node.status().term)
+            .map(|node| node.config.peer.0[0])
+    }
+
+    pub fn lead(&mut self) -> Id {
+        self.until("someone leads", |c| c.leader().is_some());
+        self.leader().unwrap()
+    }
+
+    pub fn follower(&mut self) -> Id {
+        let leader = self.lead();
+        let alive = |id: &Id| self.nodes[id].core.is_some();
+        self.others(leader).into_iter().find(alive).unwrap()
+    }
+
+    pub fn propose(&mut self, id: Id, command: &str) -> u64 {
+        self.propose_many(id, &[command])
+    }
+
+    pub fn propose_many(&mut self, id: Id, commands: &[&str]) -> u64 {
+        self.next_id += 1;
+        let commands = commands
+            .iter()
+            .map(|c| Bytes::copy_from_slice(c.as_bytes()))
+            .collect();
+        let proposal = Proposal {
+            id: self.next_id,
+            commands,
+        };
+        self.input(id, Input::Propose(vec![proposal]));
+        self.next_id
+    }
+
+    /// Proposes and waits for the end.
+    pub fn execute(&mut self, id: Id, command: &str) -> Outcome {
+        let proposal = self.propose(id, command);
+        self.outcome(id, proposal)
+    }
+
+    pub fn outcome(&mut self, id: Id, proposal: u64) -> Outcome {
+        self.until("a proposal ends", |c| {
+            c.nodes[&id].ended(proposal).is_some()
+        });
+        self.nodes[&id].ended(proposal).unwrap()
+    }
+
+    pub fn read(&mut self, id: Id) -> (ReadOutcome, usize) {
+        self.next_id += 1;
+        let read = self.next_id;
+        self.input(id, Input::Read(read));
+        self.until("a read ends", |c| c.nodes[&id].reads.contains_key(&read));
+        self.nodes[&id].reads[&read]
+    }
+
+    pub fn snapshot(&mut self, id: Id) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let applied = node.status().applied;
+        let meta = node.core.as_ref().unwrap().snapshot_meta(applied).unwrap();
+        assert_eq!(meta.commands.0, node.machine.len() as u64);
+        let decoded = SnapshotMeta::decode(meta.encode()).unwrap();
+        assert_eq!(decoded, meta);
+        node.disk.snapshot = Some((meta.clone(), node.machine.clone()));
+        self.input(
+            id,
+            Input::SnapshotTaken {
+                meta,
+                upto: applied,
+            },
+        );
+    }
+
+    pub fn all_applied(&mut self, count: usize) {
+        self.until("everyone has applied everything", |c| {
+            c.nodes
+                .values()
+                .filter(|n| n.core.is_some())
+                .all(|n| n.machine.len() == count)
+        });
+    }
+
+    pub fn texts(&self, id: Id) -> Vec<String> {
+        let text = |c: &Bytes| String::from_utf8(c.to_vec()).unwrap();
+        self.nodes[&id].machine.iter().map(text).collect()
+    }
+
+    pub fn membership(&self, id: Id) -> Membership {
+        self.nodes[&id].status().membership
+    }
+}
+
+impl Node {
+    pub fn status(&self) -> mosaik_protocol::consensus::Status {
+        self.core.as_ref().expect("it runs").status()
+    }
+
+    pub fn ended(&self, proposal: u64) -> Option<Outcome> {
+        let last = self.outcomes.get(&proposal)?.last()?;
+        (!matches!(last, Outcome::Accepted { .. })).then_some(*last)
+    }
+}
+
+pub fn committed(index: u64) -> Outcome {
+    Outcome::Committed {
+        first: Index(index),
+    }
+}

@@ -1,0 +1,4 @@
+//! The consensus core, driven from outside.
+
+mod basics;
+mod cluster;
