@@ -189,3 +189,89 @@ fn a_requested_comparison_reports_its_end() {
             .any(|(at, peer)| *at >= asked && *peer == key(9))
     );
 }
+
+#[test]
+fn most_of_a_network_may_die_at_once() {
+    let mut world = network(16, 5, Duration::from_millis(100));
+    world.run_until_complete(secs(2));
+    world.run_for(secs(7));
+    let killed = world.now;
+    (1..4).for_each(|victim| world.kill(victim));
+    world.run_for(secs(6));
+    for victim in 1..4 {
+        for report in world.departures(victim, killed) {
+            assert!(report.expect("reported").since(killed) <= secs(3));
+        }
+    }
+}
+
+#[test]
+fn a_node_that_stands_still_is_given_up_and_found_again() {
+    let mut world = network(17, 7, Duration::from_millis(100));
+    world.run_until_complete(secs(2));
+    world.run_for(secs(5));
+    // Short of the time to refute: not even given up.
+    world.pause(2, Duration::from_millis(1_400));
+    world.run_for(secs(5));
+    assert_eq!(world.false_departures(Instant::ZERO), 0);
+    let paused = world.now;
+    world.pause(2, secs(8));
+    world.run_for(secs(7));
+    assert!(
+        world
+            .departures(2, paused)
+            .iter()
+            .filter(|report| report.is_some())
+            .count()
+            >= 6
+    );
+    world.run_for(secs(1));
+    let took = world.run_until_complete(secs(6));
+    eprintln!("found again {took:?} after it went on");
+}
+
+#[test]
+fn a_death_is_noticed_in_spite_of_lost_packets() {
+    let mut world = network(18, 50, Duration::from_millis(100));
+    world.run_until_complete(secs(2));
+    world.loss = 0.2;
+    world.run_for(secs(20));
+    let killed = world.now;
+    world.kill(1);
+    world.run_for(secs(10));
+    let reports = world.departures(1, killed);
+    let latest = reports
+        .iter()
+        .map(|at| at.expect("reported").since(killed))
+        .max()
+        .unwrap();
+    eprintln!("with a fifth of packets lost, the last learns of a death after {latest:?}");
+    assert!(latest <= secs(5));
+}
+
+#[test]
+fn many_large_entries_at_once_and_a_newcomer_to_them() {
+    let mut world = network(19, 30, Duration::from_millis(100));
+    world.run_until_complete(secs(2));
+    let spent = |world: &World| {
+        world
+            .nodes
+            .iter()
+            .map(|node| node.cost.total())
+            .sum::<u64>()
+    };
+    let before = spent(&world);
+    (0..30).for_each(|index| world.publish(index, 150 << 10));
+    let took = world.run_until_complete(secs(5));
+    let sent = spent(&world) - before;
+    eprintln!(
+        "30 entries of 150 KiB known by 30 nodes after {took:?}, {} MB sent",
+        sent >> 20
+    );
+    // Each entry goes to each node hardly more than once.
+    assert!(sent < 30 * 30 * (150 << 10) * 3 / 2);
+    world.add(world.now);
+    world.run_for(Duration::from_millis(1));
+    let took = world.run_until_complete(secs(2));
+    eprintln!("and by a newcomer after {took:?}");
+}

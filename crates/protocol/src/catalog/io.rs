@@ -37,7 +37,8 @@ pub struct Config {
     pub probe_interval: Duration,
     /// Silence after which an unanswered peer is suspected. 1 s.
     pub suspect_after: Duration,
-    /// Time a suspect has to refute two reporters; two and a half times as much against one. 1 s.
+    /// Time a suspect has to refute two reporters; two and a half times as much against one.
+    /// 1.1 s.
     pub refute_within: Duration,
     /// Departures remembered so that older entries do not come back. 8,192.
     pub tombstones: usize,
@@ -61,7 +62,7 @@ impl Config {
             sync_interval: Duration::from_secs(5),
             probe_interval: Duration::from_millis(500),
             suspect_after: Duration::from_secs(1),
-            refute_within: Duration::from_secs(1),
+            refute_within: Duration::from_millis(1_100),
             tombstones: 8_192,
             pulls: 4_096,
         }

@@ -66,7 +66,10 @@ impl<A: Authority> Catalog<A> {
         for request in requests.iter().take(ITEMS) {
             match self.store.up().get(&request.peer) {
                 Some(slot) if slot.record.version >= request.version => {
-                    pieces.add(slot.carried());
+                    // What is too much for one answer is asked for again.
+                    if !pieces.add(slot.carried()) {
+                        lacking.push(request.peer);
+                    }
                 }
                 _ => lacking.push(request.peer),
             }
@@ -207,11 +210,12 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn add(&mut self, carried: Carried) {
+    /// Whether there was room.
+    fn add(&mut self, carried: Carried) -> bool {
         // One entry always goes, whatever its size.
         if self.bytes > 0 && self.bytes + carried.entry.len() > ANSWER_BYTES {
             self.overflown = true;
-            return;
+            return false;
         }
         self.bytes += carried.entry.len();
         if !self.open.is_empty() && self.open_bytes + carried.entry.len() > PIECE_BYTES {
@@ -220,5 +224,6 @@ impl Pieces {
         }
         self.open_bytes += carried.entry.len();
         self.open.push(carried);
+        true
     }
 }
