@@ -113,14 +113,14 @@ impl<A: Authority> Catalog<A> {
             Input::Remove(peer) => self.set_down(now, &peer, Departure::Removed, out),
             Input::SyncWith(peer) => self.request_sync(now, peer, out),
             Input::Gossip { from, bytes } => {
-                self.heard(now, from);
+                self.heard(now, from, out);
                 match Gossip::from_versioned(&bytes, self.config.max_gossip_bytes()) {
                     Ok(gossip) => self.receive(now, Route::broadcast(from), gossip, out),
                     Err(_) => self.refuse(Some(from), Refusal::Message, out),
                 }
             }
             Input::Message { from, bytes } => {
-                self.heard(now, from);
+                self.heard(now, from, out);
                 match Message::from_versioned(&bytes, self.max_message_bytes()) {
                     Ok(message) => self.receive_message(now, from, message, out),
                     Err(_) => self.refuse(Some(from), Refusal::Message, out),
@@ -142,10 +142,9 @@ impl<A: Authority> Catalog<A> {
             Input::ProbeAck { peer, nonce } => {
                 let running = self.running(now);
                 self.detector.ack(running, peer, nonce, &mut self.prng);
-                self.tell_suspect(peer, out);
-                self.tell_down_peer(now, peer, out);
+                self.heard(now, peer, out);
             }
-            Input::Heard(peer) => self.heard(now, peer),
+            Input::Heard(peer) => self.heard(now, peer, out),
             Input::RttSample { peer, rtt } => self.detector.sample(peer, rtt),
         }
         self.run_due(now, out);
@@ -218,9 +217,14 @@ impl<A: Authority> Catalog<A> {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Instant, peer: NodeKey) {
-        let now = self.running(now);
-        self.detector.heard(now, peer, &mut self.prng);
+    /// A sign of life: whatever is believed to the contrary, the peer is told of.
+    fn heard(&mut self, now: Instant, peer: NodeKey, out: &mut Outputs) {
+        let running = self.running(now);
+        self.detector.heard(running, peer, &mut self.prng);
+        if !self.left {
+            self.tell_suspect(peer, out);
+            self.tell_down_peer(now, peer, out);
+        }
     }
 
     pub(super) fn own(&self) -> Option<&Slot> {

@@ -240,11 +240,20 @@ impl<A: Authority> Catalog<A> {
         }
     }
 
-    /// Somebody who is down here answered a probe: it is told, so that it can refute that.
+    /// Somebody who is down here gave a sign of life: it is told, so that it can refute that. Not
+    /// again while the comparison opened with it goes on.
     pub(super) fn tell_down_peer(&mut self, now: Instant, peer: NodeKey, out: &mut Outputs) {
         let Some(slot) = self.store.down().get(&peer) else {
             return;
         };
+        if self
+            .syncs
+            .sessions
+            .values()
+            .any(|session| session.peer == peer)
+        {
+            return;
+        }
         let suspicion = self.suspicion_of(slot);
         self.send(peer, &Message::Direct(Gossip::Suspicion(suspicion)), out);
         self.open_sync(now, peer, false, out);
