@@ -135,10 +135,7 @@ impl Core {
                 !restored.entries.is_empty() || restored.snapshot.is_some(),
             )
         } else {
-            (
-                restore_log(restored.snapshot.as_ref(), restored.entries, hard.commit)?,
-                false,
-            )
+            restore_log(restored.snapshot.as_ref(), restored.entries, hard.commit)?
         };
         let snapshot = restored.snapshot.filter(|_| !hard.lineage.is_none());
         let applied = snapshot
@@ -178,7 +175,7 @@ impl Core {
         // The number of starts is part of operation ids: stored before anything leaves.
         core.storing.change();
         if wipe {
-            core.storing.reset(super::ids::Position::ZERO);
+            core.storing.reset(core.log.base().at);
         }
         core.reset_election_timer();
         if fresh {
@@ -365,7 +362,7 @@ fn restore_log(
     snapshot: Option<&SnapshotMeta>,
     entries: Vec<Entry>,
     commit: LogIndex,
-) -> Result<Log, StartError> {
+) -> Result<(Log, bool), StartError> {
     let mut log = snapshot.map_or_else(Log::default, Log::after);
     let cache = 1 << 20;
     // A snapshot installed over a log that does not lead to it leaves that log to be dropped.
@@ -390,7 +387,7 @@ fn restore_log(
         log.append(entry, &body);
         log.evict(index.min(commit), cache);
     }
-    Ok(log)
+    Ok((log, diverges))
 }
 
 /// Why a member cannot start.

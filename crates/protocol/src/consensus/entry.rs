@@ -193,7 +193,7 @@ pub(super) fn put_runs(buf: &mut BytesMut, runs: &[OpRun]) {
 }
 
 pub(super) fn get_runs(reader: &mut Reader) -> Result<Vec<OpRun>, WireError> {
-    let count = reader.count("runs", limits::ENTRY_RUNS, 35)?;
+    let count = reader.count("runs", limits::ENTRY_RUNS, 43)?;
     (0..count)
         .map(|_| {
             let origin = get_origin(reader)?;
@@ -224,17 +224,12 @@ pub(super) fn put_origin(buf: &mut BytesMut, origin: &Origin) {
             buf.put_u8(0);
             put_member(buf, member);
         }
-        Origin::Lineage(lineage) => {
-            buf.put_u8(1);
-            buf.extend_from_slice(&lineage.0);
-        }
     }
 }
 
 pub(super) fn get_origin(reader: &mut Reader) -> Result<Origin, WireError> {
     match reader.u8()? {
         0 => Ok(Origin::Member(reader.member()?)),
-        1 => Ok(Origin::Lineage(Lineage(reader.array()?))),
         tag => Err(WireError::UnknownTag {
             what: "origin",
             tag,

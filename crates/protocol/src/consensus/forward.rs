@@ -160,11 +160,10 @@ impl Proposals {
     }
 
     /// Ends what a leader may have taken; keeps the rest, renumbered, for another lineage.
-    /// `sealed`: what was not committed never will be, so nothing is unknown.
-    pub(super) fn change_lineage(&mut self, sealed: bool, out: &mut Outputs) {
+    pub(super) fn change_lineage(&mut self, out: &mut Outputs) {
         let mut kept = VecDeque::new();
         while let Some(mut pending) = self.remove_front() {
-            if pending.exposed && !sealed {
+            if pending.exposed {
                 out.push(Output::Proposal(pending.id, Outcome::Unknown));
                 continue;
             }
@@ -227,9 +226,9 @@ impl Proposals {
             let outcome = match log.window().settled(&origin, pending.first, mark.commands) {
                 Seen::New => return,
                 Seen::At(first) => Outcome::Committed { first },
-                // A later one of this member is committed: this one never will be.
-                Seen::Skipped => Outcome::NotDone(NotDone::Offline),
-                Seen::Forgotten => Outcome::Unknown,
+                // A later one of this member is committed. This one never will be, here; but a
+                // member that has it may bring it into another lineage.
+                Seen::Skipped | Seen::Forgotten => Outcome::Unknown,
             };
             let pending = self.remove_front().expect("there is one");
             out.push(Output::Proposal(pending.id, outcome));

@@ -179,13 +179,12 @@ impl fmt::Display for Position {
     }
 }
 
-/// Who numbered an operation.
+/// Who numbered an operation. The number stays with the operation for ever, also when its command
+/// comes into another lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// A member; its sequence numbers only grow.
     Member(Member),
-    /// A lineage that merged into this one; the sequence is the command's [`Index`] there.
-    Lineage(Lineage),
 }
 
 /// Operations `first .. first + count` of one origin: they were proposed together and stand

@@ -8,7 +8,7 @@
 use {
     super::{
         entry::{Entry, EntryBody},
-        ids::{Index, Lineage, LogIndex, OpRun, Origin, Position, Term},
+        ids::{Index, Lineage, LogIndex, OpRun, Position, Term},
         membership::Membership,
         mutants::mutant,
         state::SnapshotMeta,
@@ -225,11 +225,6 @@ impl Log {
                 let alone = Membership::new(vec![recovery.survivor], vec![], vec![]);
                 self.memberships
                     .push((entry.index, alone.expect("one member is a membership")));
-                let past = end.commands.0;
-                // What the lost lineage had is here: should parts of it turn up, they are known.
-                if past > 0 {
-                    self.window.inherit(Origin::Lineage(recovery.parent), past);
-                }
             }
             EntryBody::Seal(seal) => self.seal = Some((entry.index, seal.winner)),
             EntryBody::Noop => {}
@@ -318,7 +313,7 @@ mod tests {
         super::*,
         crate::consensus::{
             entry::encode_commands,
-            ids::{Member, PeerKey},
+            ids::{Member, Origin, PeerKey},
             window::Seen,
         },
     };

@@ -3,9 +3,12 @@
 //!
 //! The side with more committed commands goes on. The other side's leader seals its log: a last
 //! entry, after which nothing is committed, so that all its members agree on what was. Each
-//! member then proposes to the winner what the winner lacks (each command once, known by its
-//! lineage and index), and only then forgets the old log and joins. A member of a losing side
-//! without a leader does the same, after a while, with what it knows to be committed.
+//! member then proposes to the winner what the winner lacks, each command under the operation id
+//! it has had from the start and so once, and only then forgets the old log and joins.
+//!
+//! A member of a losing side without a leader does the same, after a while, with all of its log:
+//! what it does not know to be committed may be. Where that was never committed, its proposer
+//! was told that the outcome is unknown.
 //!
 //! Only hellos of leaders that have committed in their term decide: their figures never go back,
 //! and a leader that has decided to give way says so, so that never both sides do.
@@ -43,9 +46,11 @@ pub(super) struct Retired {
     contact: Option<Member>,
     /// When the winner was last heard.
     heard: Instant,
-    /// The last entry known committed in the own lineage.
+    /// The last entry to hand over from.
     upto: LogIndex,
-    /// Commands up to there.
+    /// The last command to hand over.
+    limit: Index,
+    /// Commands known committed in the own lineage.
     commands: Index,
     /// What is being handed over; the next is read when it is committed over there.
     batch: Option<Resubmit>,
@@ -262,9 +267,18 @@ impl Core {
     }
 
     fn retire(&mut self, winner: Lineage, contact: Option<Member>, out: &mut Outputs) {
-        let mut commands = self.committed_commands();
+        let commands = self.committed_commands();
+        let sealed = self
+            .log
+            .seal()
+            .is_some_and(|(index, _)| index <= self.commit);
+        let (upto, mut limit) = if sealed {
+            (self.commit, commands)
+        } else {
+            (self.log.last_index(), self.log.end().commands)
+        };
         if mutant!("merge-loses-last") {
-            commands = commands.prev();
+            limit = limit.prev();
         }
         // What was cut off the log lives on in a snapshot's effect only.
         let base = self.log.base();
@@ -273,7 +287,8 @@ impl Core {
             winner,
             contact,
             heard: self.now,
-            upto: if discard { base.at.index } else { self.commit },
+            upto: if discard { base.at.index } else { upto },
+            limit,
             commands,
             batch: None,
             next: base.at.index.next(),
@@ -352,7 +367,6 @@ impl Core {
 
     /// Makes the next batch of these entries' commands, if they have any.
     fn make_batch(&mut self, entries: &[Entry]) {
-        let own = Origin::Lineage(self.lineage());
         let Role::Retired(retired) = &mut self.role else {
             return;
         };
@@ -373,17 +387,12 @@ impl Core {
             };
             for ((origin, seq), command) in commands.ops().zip(commands.iter()) {
                 let index = retired.next_command;
-                if index > retired.commands {
+                if index > retired.limit {
                     break;
                 }
                 retired.next_command = index.next();
                 bytes += command.len() + 8;
                 batch.upto = index;
-                // What came here from a third lineage keeps that name: the winner may know it.
-                let (origin, seq) = match origin {
-                    Origin::Lineage(_) => (origin, seq),
-                    Origin::Member(_) => (own, index.0),
-                };
                 add_to_runs(&mut batch.runs, origin, seq);
                 batch.commands.push(command);
             }
@@ -441,11 +450,7 @@ impl Core {
             .sum();
         let fits = counted == resubmit.commands.len() as u64
             && counted <= limits::ENTRY_COMMANDS as u64
-            && bytes <= limits::ENTRY_BYTES / 2
-            && resubmit
-                .runs
-                .iter()
-                .all(|run| matches!(run.origin, Origin::Lineage(_)));
+            && bytes <= limits::ENTRY_BYTES / 2;
         if leading && fits && !resubmit.commands.is_empty() {
             self.append_resubmitted(resubmit);
         }
@@ -568,10 +573,6 @@ impl Core {
 
     /// Belongs to no lineage from here on, as a new member with an empty log.
     pub(super) fn leave_lineage(&mut self, out: &mut Outputs) {
-        let sealed = self
-            .log
-            .seal()
-            .is_some_and(|(index, _)| index <= self.emitted);
         let hard = self.storing.change();
         hard.lineage = Lineage::NONE;
         hard.member.incarnation += 1;
@@ -591,6 +592,6 @@ impl Core {
         self.foreign.clear();
         self.following = super::election::Following::default();
         self.reads.requeue();
-        self.proposals.change_lineage(sealed, out);
+        self.proposals.change_lineage(out);
     }
 }

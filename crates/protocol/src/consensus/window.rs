@@ -141,18 +141,6 @@ impl Window {
         });
     }
 
-    /// Takes note that the operations of a lineage up to `count` are in the log, each as the
-    /// command it was there: this log continues that one.
-    pub(super) fn inherit(&mut self, origin: Origin, count: u64) {
-        self.make_room();
-        let runs = VecDeque::from([Run {
-            seq: 1,
-            index: Index(1),
-            count,
-        }]);
-        self.origins.insert(origin, Track { forgotten: 0, runs });
-    }
-
     /// What is known of operation `seq` of `origin` when only commands up to `committed` count.
     pub(super) fn settled(&self, origin: &Origin, seq: u64, committed: Index) -> Seen {
         match self.seen(origin, seq) {
@@ -174,13 +162,10 @@ impl Window {
         if self.origins.len() < limits::WINDOW_ORIGINS {
             return;
         }
-        let stalest = self.origins.iter().min_by_key(|(origin, track)| {
-            (
-                matches!(origin, Origin::Lineage(_)),
-                track.latest_index(),
-                **origin,
-            )
-        });
+        let stalest = self
+            .origins
+            .iter()
+            .min_by_key(|(origin, track)| (track.latest_index(), **origin));
         if let Some(origin) = stalest.map(|(origin, _)| *origin) {
             self.origins.remove(&origin);
         }
@@ -217,7 +202,7 @@ impl Window {
 
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, WireError> {
         let mut origins = BTreeMap::new();
-        for _ in 0..reader.count("origins", limits::WINDOW_ORIGINS, 35)? {
+        for _ in 0..reader.count("origins", limits::WINDOW_ORIGINS, 43)? {
             let origin = get_origin(reader)?;
             let mut track = Track {
                 forgotten: reader.varint()?,

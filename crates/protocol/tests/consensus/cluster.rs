@@ -10,17 +10,17 @@ use {
         LogIndex, Member, Membership, Message, Outcome, Output, PeerKey, Position, Proposal,
         ReadOutcome, Restored, RoleName, SnapshotMeta, Term, Write,
     },
-    std::collections::{BTreeMap, BTreeSet},
+    std::collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
-pub type Id = u8;
+pub(crate) type Id = u8;
 
 /// What a member's store holds.
 #[derive(Clone, Debug, Default)]
-pub struct Disk {
-    pub hard: Option<HardState>,
-    pub snapshot: Option<(SnapshotMeta, Vec<Bytes>)>,
-    pub entries: BTreeMap<u64, Entry>,
+pub(crate) struct Disk {
+    pub(crate) hard: Option<HardState>,
+    pub(crate) snapshot: Option<(SnapshotMeta, Vec<Bytes>)>,
+    pub(crate) entries: BTreeMap<u64, Entry>,
 }
 
 impl Disk {
@@ -49,49 +49,51 @@ impl Disk {
     }
 }
 
-pub struct Node {
-    pub config: Config,
-    pub core: Option<Core>,
-    pub disk: Disk,
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) core: Option<Core>,
+    pub(crate) disk: Disk,
     /// Whether writes are confirmed at once; otherwise when told to.
-    pub slow_disk: bool,
-    pub unconfirmed: Vec<(mosaik_protocol::consensus::Token, Vec<Write>)>,
+    pub(crate) slow_disk: bool,
+    pub(crate) unconfirmed: Vec<(mosaik_protocol::consensus::Token, Vec<Write>)>,
     /// The state machine: every command applied, in order.
-    pub machine: Vec<Bytes>,
-    pub outcomes: BTreeMap<u64, Vec<Outcome>>,
-    pub reads: BTreeMap<u64, (ReadOutcome, usize)>,
-    pub events: Vec<Event>,
-    pub delay: Duration,
+    pub(crate) machine: Vec<Bytes>,
+    pub(crate) outcomes: BTreeMap<u64, Vec<Outcome>>,
+    pub(crate) reads: BTreeMap<u64, (ReadOutcome, usize)>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) delay: Duration,
+    todo: VecDeque<Output>,
+    working: bool,
 }
 
-pub struct Cluster {
-    pub now: Instant,
-    pub nodes: BTreeMap<Id, Node>,
+pub(crate) struct Cluster {
+    pub(crate) now: Instant,
+    pub(crate) nodes: BTreeMap<Id, Node>,
     /// Pairs that cannot talk, in this direction.
-    pub cut: BTreeSet<(Id, Id)>,
+    pub(crate) cut: BTreeSet<(Id, Id)>,
     flying: BTreeMap<(Instant, u64), Message>,
     sequence: u64,
     next_id: u64,
     /// Every leader seen.
-    pub leaders: BTreeMap<(Lineage, Term), Member>,
+    pub(crate) leaders: BTreeMap<(Lineage, Term), Member>,
     /// Every command seen applied, by lineage and number.
     applied: BTreeMap<(Lineage, u64), Bytes>,
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Sees, and may drop, what is sent.
-    pub filter: Option<Box<dyn FnMut(&Message) -> bool>>,
-    pub encode: bool,
+    pub(crate) filter: Option<Box<dyn FnMut(&Message) -> bool>>,
+    pub(crate) encode: bool,
 }
 
-pub fn peer(id: Id) -> PeerKey {
+pub(crate) fn peer(id: Id) -> PeerKey {
     PeerKey([id; 32])
 }
 
-pub fn config(id: Id) -> Config {
+pub(crate) fn config(id: Id) -> Config {
     Config::new(GroupKeyId([9; 32]), peer(id), 1_000, u64::from(id) + 1)
 }
 
 impl Cluster {
-    pub fn new(ids: impl IntoIterator<Item = Id>) -> Self {
+    pub(crate) fn new(ids: impl IntoIterator<Item = Id>) -> Self {
         let mut cluster = Self {
             now: Instant::from_millis(1_000),
             nodes: BTreeMap::new(),
@@ -112,7 +114,7 @@ impl Cluster {
     }
 
     /// A cluster with a leader that has committed.
-    pub fn formed(ids: impl IntoIterator<Item = Id>) -> Self {
+    pub(crate) fn formed(ids: impl IntoIterator<Item = Id>) -> Self {
         let ids: Vec<_> = ids.into_iter().collect();
         let mut cluster = Self::new(ids.iter().copied());
         let count = ids.len();
@@ -127,7 +129,7 @@ impl Cluster {
         cluster
     }
 
-    pub fn add(&mut self, config: Config) {
+    pub(crate) fn add(&mut self, config: Config) {
         let id = config.peer.0[0];
         self.nodes.insert(
             id,
@@ -142,12 +144,14 @@ impl Cluster {
                 reads: BTreeMap::new(),
                 events: Vec::new(),
                 delay: Duration::from_millis(1),
+                todo: VecDeque::new(),
+                working: false,
             },
         );
         self.start(id);
     }
 
-    pub fn start(&mut self, id: Id) {
+    pub(crate) fn start(&mut self, id: Id) {
         let node = self.nodes.get_mut(&id).unwrap();
         let mut out = Vec::new();
         let restored = Restored {
@@ -167,7 +171,7 @@ impl Cluster {
         self.relink(id);
     }
 
-    pub fn others(&self, id: Id) -> Vec<Id> {
+    pub(crate) fn others(&self, id: Id) -> Vec<Id> {
         self.nodes
             .keys()
             .copied()
@@ -196,7 +200,7 @@ impl Cluster {
     }
 
     /// The process dies; what is unconfirmed may be lost and is.
-    pub fn crash(&mut self, id: Id) {
+    pub(crate) fn crash(&mut self, id: Id) {
         let node = self.nodes.get_mut(&id).unwrap();
         node.core = None;
         node.unconfirmed.clear();
@@ -204,27 +208,27 @@ impl Cluster {
     }
 
     /// Dies without anyone noticing.
-    pub fn kill_silently(&mut self, id: Id) {
+    pub(crate) fn kill_silently(&mut self, id: Id) {
         let node = self.nodes.get_mut(&id).unwrap();
         node.core = None;
         node.unconfirmed.clear();
     }
 
-    pub fn wipe(&mut self, id: Id) {
+    pub(crate) fn wipe(&mut self, id: Id) {
         let node = self.nodes.get_mut(&id).unwrap();
         node.disk = Disk::default();
         node.config.incarnation += 1_000;
     }
 
     /// Separates one set of members from the rest, noticed by the links.
-    pub fn partition(&mut self, side: &[Id]) {
+    pub(crate) fn partition(&mut self, side: &[Id]) {
         self.cut_silently(side);
         for id in side {
             self.relink(*id);
         }
     }
 
-    pub fn cut_silently(&mut self, side: &[Id]) {
+    pub(crate) fn cut_silently(&mut self, side: &[Id]) {
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         for a in side {
             for b in ids.iter().filter(|b| !side.contains(b)) {
@@ -234,7 +238,7 @@ impl Cluster {
         }
     }
 
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cut.clear();
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         for id in ids {
@@ -244,7 +248,7 @@ impl Cluster {
         }
     }
 
-    pub fn input(&mut self, id: Id, input: Input) {
+    pub(crate) fn input(&mut self, id: Id, input: Input) {
         let now = self.now;
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(core) = &mut node.core else { return };
@@ -278,8 +282,14 @@ impl Cluster {
         }
     }
 
+    /// Carries outputs out in their order; what comes of one comes after all before it.
     fn carry_out(&mut self, id: Id, outputs: Vec<Output>) {
-        for output in outputs {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.todo.extend(outputs);
+        if std::mem::replace(&mut node.working, true) {
+            return;
+        }
+        while let Some(output) = self.nodes.get_mut(&id).unwrap().todo.pop_front() {
             match output {
                 Output::Send(message) => self.post(message),
                 Output::Persist { token, writes } => {
@@ -324,6 +334,7 @@ impl Cluster {
                 other => panic!("unknown output {other:?}"),
             }
         }
+        self.nodes.get_mut(&id).unwrap().working = false;
     }
 
     fn fetch_snapshot(&mut self, id: Id, meta: SnapshotMeta, source: Member) {
@@ -374,7 +385,7 @@ impl Cluster {
     }
 
     /// Everything the member's store has been asked for is done.
-    pub fn confirm(&mut self, id: Id) {
+    pub(crate) fn confirm(&mut self, id: Id) {
         let node = self.nodes.get_mut(&id).unwrap();
         let mut latest = None;
         for (token, writes) in std::mem::take(&mut node.unconfirmed) {
@@ -454,12 +465,12 @@ impl Cluster {
         true
     }
 
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let limit = self.now + time;
         while self.step(limit) {}
     }
 
-    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
         let start = self.now;
         let limit = start + Duration::from_secs(60);
         while !holds(self) {
@@ -475,7 +486,13 @@ impl Cluster {
         self.now.since(start)
     }
 
-    pub fn leader(&self) -> Option<Id> {
+    pub(crate) fn all_applied_by(&mut self, ids: &[Id], count: usize) {
+        self.until("some have applied everything", |c| {
+            ids.iter().all(|id| c.nodes[id].machine.len() == count)
+        });
+    }
+
+    pub(crate) fn leader(&self) -> Option<Id> {
         let leads = |node: &&Node| node.core.as_ref().is_some_and(Core::is_leader);
         let leaders = self.nodes.values().filter(leads);
         leaders
@@ -483,22 +500,22 @@ impl Cluster {
             .map(|node| node.config.peer.0[0])
     }
 
-    pub fn lead(&mut self) -> Id {
+    pub(crate) fn lead(&mut self) -> Id {
         self.until("someone leads", |c| c.leader().is_some());
         self.leader().unwrap()
     }
 
-    pub fn follower(&mut self) -> Id {
+    pub(crate) fn follower(&mut self) -> Id {
         let leader = self.lead();
         let alive = |id: &Id| self.nodes[id].core.is_some();
         self.others(leader).into_iter().find(alive).unwrap()
     }
 
-    pub fn propose(&mut self, id: Id, command: &str) -> u64 {
+    pub(crate) fn propose(&mut self, id: Id, command: &str) -> u64 {
         self.propose_many(id, &[command])
     }
 
-    pub fn propose_many(&mut self, id: Id, commands: &[&str]) -> u64 {
+    pub(crate) fn propose_many(&mut self, id: Id, commands: &[&str]) -> u64 {
         self.next_id += 1;
         let commands = commands
             .iter()
@@ -513,19 +530,19 @@ impl Cluster {
     }
 
     /// Proposes and waits for the end.
-    pub fn execute(&mut self, id: Id, command: &str) -> Outcome {
+    pub(crate) fn execute(&mut self, id: Id, command: &str) -> Outcome {
         let proposal = self.propose(id, command);
         self.outcome(id, proposal)
     }
 
-    pub fn outcome(&mut self, id: Id, proposal: u64) -> Outcome {
+    pub(crate) fn outcome(&mut self, id: Id, proposal: u64) -> Outcome {
         self.until("a proposal ends", |c| {
             c.nodes[&id].ended(proposal).is_some()
         });
         self.nodes[&id].ended(proposal).unwrap()
     }
 
-    pub fn read(&mut self, id: Id) -> (ReadOutcome, usize) {
+    pub(crate) fn read(&mut self, id: Id) -> (ReadOutcome, usize) {
         self.next_id += 1;
         let read = self.next_id;
         self.input(id, Input::Read(read));
@@ -533,7 +550,7 @@ impl Cluster {
         self.nodes[&id].reads[&read]
     }
 
-    pub fn snapshot(&mut self, id: Id) {
+    pub(crate) fn snapshot(&mut self, id: Id) {
         let node = self.nodes.get_mut(&id).unwrap();
         let applied = node.status().applied;
         let meta = node.core.as_ref().unwrap().snapshot_meta(applied).unwrap();
@@ -550,7 +567,7 @@ impl Cluster {
         );
     }
 
-    pub fn all_applied(&mut self, count: usize) {
+    pub(crate) fn all_applied(&mut self, count: usize) {
         self.until("everyone has applied everything", |c| {
             c.nodes
                 .values()
@@ -559,28 +576,28 @@ impl Cluster {
         });
     }
 
-    pub fn texts(&self, id: Id) -> Vec<String> {
+    pub(crate) fn texts(&self, id: Id) -> Vec<String> {
         let text = |c: &Bytes| String::from_utf8(c.to_vec()).unwrap();
         self.nodes[&id].machine.iter().map(text).collect()
     }
 
-    pub fn membership(&self, id: Id) -> Membership {
+    pub(crate) fn membership(&self, id: Id) -> Membership {
         self.nodes[&id].status().membership
     }
 }
 
 impl Node {
-    pub fn status(&self) -> mosaik_protocol::consensus::Status {
+    pub(crate) fn status(&self) -> mosaik_protocol::consensus::Status {
         self.core.as_ref().expect("it runs").status()
     }
 
-    pub fn ended(&self, proposal: u64) -> Option<Outcome> {
+    pub(crate) fn ended(&self, proposal: u64) -> Option<Outcome> {
         let last = self.outcomes.get(&proposal)?.last()?;
         (!matches!(last, Outcome::Accepted { .. })).then_some(*last)
     }
 }
 
-pub fn committed(index: u64) -> Outcome {
+pub(crate) fn committed(index: u64) -> Outcome {
     Outcome::Committed {
         first: Index(index),
     }

@@ -1,4 +1,6 @@
 //! The consensus core, driven from outside.
 
 mod basics;
+mod chaos;
 mod cluster;
+mod faults;
