@@ -55,25 +55,8 @@ fn statements() -> Vec<(&'static str, Gossip)> {
     ]
 }
 
-fn messages() -> Vec<(&'static str, Message)> {
-    let item = Item {
-        peer: PEER,
-        version: VERSION,
-        digest: DIGEST,
-        issued: ISSUED,
-    };
-    let dated = Dated {
-        issued: ISSUED,
-        incarnation: 2,
-        signature: signature(),
-    };
-    let compact = CompactAnnouncement {
-        prefix: [0x11; 4],
-        issued: ISSUED,
-        incarnation: 2,
-        signature: signature(),
-    };
-    let compare = Message::Compare {
+fn compare(item: Item) -> Message {
+    Message::Compare {
         session: 7,
         opener: true,
         ranges: vec![
@@ -97,6 +80,26 @@ fn messages() -> Vec<(&'static str, Message)> {
             first: 0,
             ages: vec![1, 255].into(),
         }),
+    }
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let item = Item {
+        peer: PEER,
+        version: VERSION,
+        digest: DIGEST,
+        issued: ISSUED,
+    };
+    let dated = Dated {
+        issued: ISSUED,
+        incarnation: 2,
+        signature: signature(),
+    };
+    let compact = CompactAnnouncement {
+        prefix: [0x11; 4],
+        issued: ISSUED,
+        incarnation: 2,
+        signature: signature(),
     };
     let carried = |latest| Carried {
         entry: vec![1, 2, 3].into(),
@@ -107,7 +110,7 @@ fn messages() -> Vec<(&'static str, Message)> {
             "message direct",
             Message::Direct(Gossip::Entry(vec![1, 2, 3].into())),
         ),
-        ("message compare", compare),
+        ("message compare", compare(item)),
         (
             "message end",
             Message::End {

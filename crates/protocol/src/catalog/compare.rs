@@ -89,9 +89,7 @@ impl<A: Authority> Catalog<A> {
             first = first.max(end);
         }
         let equal = answer.is_final() && answer.push.is_empty() && answer.wanted.is_empty();
-        if !equal {
-            self.counters.differences += 1;
-        }
+        self.counters.differences += u64::from(!equal);
         for statement in core::mem::take(&mut answer.statements) {
             self.send(from, &Message::Direct(statement), out);
         }
