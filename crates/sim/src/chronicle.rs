@@ -1,0 +1,94 @@
+//! What really happened: the committed log of every lineage, put together from what members
+//! applied. Invariants compare members with it, not with each other.
+
+use {
+    crate::{disk::Image, machine::Command},
+    mosaik_protocol::consensus::{
+        CommittedEntry, Entry, EntryBody, Lineage, LogIndex, Member, Membership, Origin, Term,
+    },
+    std::collections::BTreeMap,
+};
+
+/// One lineage's committed past.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    /// Every committed entry, from index 1.
+    pub entries: Vec<CommittedEntry>,
+    /// Every committed command with its operation, in order.
+    pub commands: Vec<(Origin, u64, Command)>,
+}
+
+impl Line {
+    /// The committed entry at `index`.
+    pub fn entry(&self, index: LogIndex) -> Option<&CommittedEntry> {
+        self.entries
+            .get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+    }
+
+    /// The last index known to be committed.
+    pub fn commit(&self) -> LogIndex {
+        LogIndex(self.entries.len() as u64)
+    }
+}
+
+/// Everything that was committed in a run, and what only the dead knew.
+#[derive(Clone, Debug, Default)]
+pub struct Chronicle {
+    /// Every lineage in which anything was committed.
+    pub lineages: BTreeMap<Lineage, Line>,
+    /// Disks of members that lost them, as they were: their promises were kept while they lived.
+    pub graves: BTreeMap<Member, Image>,
+    /// Votes that were stored, ever.
+    pub votes: BTreeMap<(Member, Lineage, Term), Member>,
+    /// Leaders seen.
+    pub leaders: BTreeMap<(Lineage, Term), Member>,
+}
+
+impl Chronicle {
+    /// The committed past of a lineage, empty when nothing was committed.
+    pub fn line(&self, lineage: Lineage) -> Option<&Line> {
+        self.lineages.get(&lineage)
+    }
+
+    /// Takes note of an entry that a member applied, when it is the next of its lineage.
+    pub fn note(&mut self, lineage: Lineage, applied: &CommittedEntry) {
+        let line = self.lineages.entry(lineage).or_default();
+        if applied.entry.index != line.commit().next() {
+            return;
+        }
+        line.entries.push(applied.clone());
+        if let Ok(EntryBody::Commands(commands)) = applied.entry.decode() {
+            let commands = commands.ops().zip(commands.iter());
+            line.commands.extend(
+                commands.map(|((origin, seq), bytes)| (origin, seq, Command::decode(bytes))),
+            );
+        }
+    }
+}
+
+/// The membership that an entry puts in force, if it does.
+pub fn membership_of(entry: &Entry) -> Option<Membership> {
+    match entry.decode() {
+        Ok(EntryBody::Membership(membership)) => Some(membership),
+        Ok(EntryBody::Genesis(genesis)) => Some(genesis.membership),
+        Ok(EntryBody::Recovery(recovery)) => {
+            Membership::new(vec![recovery.survivor], vec![], vec![]).ok()
+        }
+        _ => None,
+    }
+}
+
+/// The memberships that a log holds, the latest first, down to the one in force at `index`.
+pub fn memberships(image: &Image, index: LogIndex) -> Vec<&Membership> {
+    let mut found = Vec::new();
+    for (at, membership) in image.memberships.iter().rev() {
+        found.push(membership);
+        if *at <= index {
+            return found;
+        }
+    }
+    if let Some(snapshot) = &image.snapshot {
+        found.push(&snapshot.meta.membership);
+    }
+    found
+}
