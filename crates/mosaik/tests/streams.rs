@@ -147,40 +147,50 @@ async fn a_consumer_that_falls_behind_is_cut_and_told_how_much_it_missed() {
     let mut events = consumer.events();
     within("online", producer.when().online()).await;
     let item = |n: u64| [&n.to_le_bytes()[..], &vec![0; 100_000]].concat();
-    // The consumer does not read until it is cut.
+    let number = |item: &[u8]| u64::from_le_bytes(item[..8].try_into().unwrap());
+    // The consumer does not read until it is cut, which the producer notices first.
     let mut sent = 0u64;
-    let cut = async {
-        loop {
-            match within("an event", events.next()).await {
-                Some(ConsumerEvent::Disconnected { reason, .. }) => break reason,
-                Some(_) => {}
-                None => panic!("events ended"),
-            }
-        }
-    };
+    let cut = producer.when().offline();
     let send = async {
         loop {
-            within("send", producer.send(item(sent))).await.unwrap();
+            // Waits for ever once the only consumer is gone.
+            producer.send(item(sent)).await.unwrap();
             sent += 1;
         }
     };
-    let reason = tokio::select! {
-        reason = cut => reason,
-        () = send => unreachable!(),
+    within("the cut", async {
+        tokio::select! {
+            () = cut => {}
+            () = send => unreachable!(),
+        }
+    })
+    .await;
+    let mut got = 0u64;
+    let reason = loop {
+        tokio::select! {
+            biased;
+            event = events.next() => {
+                if let Some(ConsumerEvent::Disconnected { reason, .. }) = event {
+                    break reason;
+                }
+            }
+            next = within("what it has", consumer.recv()) => {
+                assert_eq!(number(&next.unwrap()), got, "in order");
+                got += 1;
+            }
+        }
     };
     assert_eq!(&reason.reason[..], b"TooSlow");
     // It comes back, is told, and gets what is sent from then on.
     within("back", producer.when().subscribed()).await;
     let marker = sent + 1_000_000;
     within("send", producer.send(item(marker))).await.unwrap();
-    let mut got = 0u64;
     loop {
-        let next = within("next", consumer.recv()).await.unwrap();
-        let number = u64::from_le_bytes(next[..8].try_into().unwrap());
-        if number == marker {
+        let next = number(&within("next", consumer.recv()).await.unwrap());
+        if next == marker {
             break;
         }
-        assert_eq!(number, got, "in order, without a hole before the cut");
+        assert_eq!(next, got, "in order, without a hole before the cut");
         got += 1;
     }
     until("told", || consumer.stats().missed() as u64 + got == sent).await;

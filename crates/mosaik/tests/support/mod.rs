@@ -34,8 +34,13 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     .await;
 }
 
-/// A network id that no other test uses.
+/// A network id that no other test uses. With `TEST_TRACE=debug` (any `RUST_LOG` filter) the
+/// test's log goes to its output.
 pub fn network_id() -> Digest {
+    if let Ok(filter) = std::env::var("TEST_TRACE") {
+        // The first test of the process sets it for all.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
     Digest::random()
 }
 

@@ -22,7 +22,10 @@ use {
     },
     futures::Sink,
     parking_lot::MutexGuard,
-    std::sync::Arc,
+    std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    },
     tokio::sync::mpsc::UnboundedSender,
 };
 
@@ -39,7 +42,13 @@ pub struct Producer<D: Datum> {
     when: When,
     /// Set by `close`: this clone sends no more.
     closed: bool,
+    /// When a writer was woken that may not have run since.
+    woke: Option<Instant>,
 }
+
+/// A program that sends without ever waiting keeps its runtime's worker, and with it the
+/// writers it woke there. It gives way once they have waited this long.
+const GIVE_WAY: Duration = Duration::from_micros(30);
 
 /// The one thing of a producer that lives as long as its clones.
 pub(super) struct Core<D: Datum> {
@@ -48,6 +57,9 @@ pub(super) struct Core<D: Datum> {
     undelivered: Option<UnboundedSender<D>>,
     max_frame_bytes: usize,
 }
+
+/// Whether a push woke a writer.
+struct Woke(bool);
 
 impl<D: Datum> Core<D> {
     pub(super) fn new(
@@ -64,7 +76,7 @@ impl<D: Datum> Core<D> {
         &self,
         item: D,
         admit: impl FnOnce(&mut State) -> Option<fn(D) -> Error<D>>,
-    ) -> Result<(), Error<D>> {
+    ) -> Result<Woke, Error<D>> {
         with_scratch(|scratch| {
             let start = match self.encode(&item, scratch) {
                 Ok(start) => start,
@@ -82,12 +94,13 @@ impl<D: Datum> Core<D> {
                 let mut frame = FrameSource::new(scratch, start);
                 self.shared.push(&mut state, &item, &mut frame, &mut wake)
             };
+            let woke = Woke(!wake.is_empty());
             wake.into_iter().for_each(Waker::wake);
             if let (Pushed::Unwanted, Some(sink)) = (pushed, &self.undelivered) {
                 // A receiver that is gone does not want it either.
                 let _ = sink.send(item);
             }
-            Ok(())
+            Ok(woke)
         })
     }
 
@@ -121,7 +134,16 @@ impl<D: Datum> Drop for Core<D> {
 impl<D: Datum> Producer<D> {
     pub(super) fn new(core: Arc<Core<D>>) -> Self {
         let when = When::new(core.shared.online.subscribe(), core.shared.channels.subscribe());
-        Self { core, when, closed: false }
+        Self { core, when, closed: false, woke: None }
+    }
+
+    /// Whether it is time to let the writers run.
+    fn gives_way(&mut self) -> bool {
+        let due = self.woke.is_some_and(|woke| woke.elapsed() >= GIVE_WAY);
+        if due {
+            self.woke = None;
+        }
+        due
     }
 
     /// The stream.
@@ -155,7 +177,7 @@ impl<D: Datum> Producer<D> {
         if self.closed {
             return Err(Error::Closed(Some(item)));
         }
-        self.core.push(item, |state| {
+        let admit = |state: &mut State| -> Option<fn(D) -> Error<D>> {
             if !state.is_online() {
                 return Some(Error::Offline);
             }
@@ -164,13 +186,15 @@ impl<D: Datum> Producer<D> {
                 return Some(Error::Full);
             }
             None
-        })
+        };
+        self.core.push(item, admit).map(|_| ())
     }
 }
 
 impl<D: Datum> Clone for Producer<D> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), when: self.when.clone(), closed: self.closed }
+        let core = Arc::clone(&self.core);
+        Self { core, when: self.when.clone(), closed: self.closed, woke: None }
     }
 }
 
@@ -187,19 +211,27 @@ impl<D: Datum> fmt::Debug for Producer<D> {
 impl<D: Datum> Sink<D> for Producer<D> {
     type Error = Error<D>;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
         if self.closed {
             return Poll::Ready(Err(Error::Closed(None)));
+        }
+        if self.gives_way() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         self.core.shared.poll_room(cx).map_err(|()| Error::Closed(None))
     }
 
     /// Takes the item. When clones race for the last room, each that was ready gets its item in.
-    fn start_send(self: Pin<&mut Self>, item: D) -> Result<(), Error<D>> {
+    fn start_send(mut self: Pin<&mut Self>, item: D) -> Result<(), Error<D>> {
         if self.closed {
             return Err(Error::Closed(Some(item)));
         }
-        self.core.push(item, |_| None)
+        let Woke(woke) = self.core.push(item, |_| None)?;
+        if woke && self.woke.is_none() {
+            self.woke = Some(Instant::now());
+        }
+        Ok(())
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
