@@ -14,7 +14,7 @@ use {
     },
     core::fmt,
     std::sync::Arc,
-    tokio::sync::broadcast,
+    tokio::sync::{Notify, broadcast},
 };
 
 /// Events kept for a listener that lags; it is told how many it lost.
@@ -149,6 +149,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             stats: Arc::new(Stats::new(labels.clone())),
             events: broadcast::channel(EVENTS_BACKLOG).0,
             meter: Meter::new(&labels),
+            worker_ended: Notify::new(),
             config: self.config,
             streams: streams.clone(),
             channels,
@@ -173,6 +174,8 @@ pub(super) struct Shared<D> {
     pub(super) events: broadcast::Sender<super::ConsumerEvent>,
     pub(super) channels: ChannelsSender,
     pub(super) meter: Meter,
+    /// A worker ended because its producer is gone.
+    pub(super) worker_ended: Notify,
     conditions: ChannelConditions,
     online: Online,
 }

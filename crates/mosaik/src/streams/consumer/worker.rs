@@ -42,9 +42,12 @@ const LASTED: Duration = Duration::from_secs(5);
 pub(super) struct Target {
     pub(super) info: PeerInfo,
     pub(super) expiration: Expiration,
+    /// Whether its entry is there and lists the stream.
+    pub(super) advertised: bool,
 }
 
-/// Subscribes, reads, and subscribes again, until the coordinator drops it.
+/// Subscribes, reads, and subscribes again, until the producer is gone or the coordinator drops
+/// it.
 pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Receiver<Target>) {
     let mut backoff = (shared.config.backoff)();
     let mut resume = None;
@@ -54,6 +57,9 @@ pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Re
         let ended = Attempt::new(&shared, target).subscribe(&mut resume).await;
         if ended == Ended::Connected && since.elapsed() >= LASTED {
             backoff.reset();
+        }
+        if !targets.borrow().advertised {
+            break;
         }
         let wait = async {
             match backoff.next_backoff() {
@@ -65,13 +71,16 @@ pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Re
         tokio::select! {
             () = wait => {}
             changed = targets.changed() => {
-                if changed.is_err() {
-                    return;
+                if changed.is_err() || !targets.borrow().advertised {
+                    break;
                 }
                 backoff.reset();
             }
         }
     }
+    // In this order: the coordinator tells by the receiver whether the worker has ended.
+    drop(targets);
+    shared.worker_ended.notify_one();
 }
 
 /// How an attempt ended.
