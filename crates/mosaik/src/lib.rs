@@ -37,7 +37,5 @@ pub use {
     mosaik_macros::{__stream_impl, __unique_id_impl},
     network::{Network, NetworkId, PeerId},
     primitives::{Datum, Digest, Tag, UniqueId},
-    streams::{
-        ConsumerOf, Criteria, ProducerOf, StreamConsumer, StreamId, StreamProducer,
-    },
+    streams::{ConsumerOf, Criteria, ProducerOf, StreamConsumer, StreamId, StreamProducer},
 };

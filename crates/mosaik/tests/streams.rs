@@ -20,7 +20,10 @@ struct Reading {
 }
 
 fn reading(number: u64) -> Reading {
-    Reading { station: format!("station-{}", number % 3), number }
+    Reading {
+        station: format!("station-{}", number % 3),
+        number,
+    }
 }
 
 async fn two() -> (Network, Network) {
@@ -33,8 +36,12 @@ async fn two() -> (Network, Network) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn items_arrive_in_order_and_nothing_is_lost() {
     let (a, b) = two().await;
-    let mut producer =
-        a.streams().producer::<Reading>().disconnect_lagging(false).build().unwrap();
+    let mut producer = a
+        .streams()
+        .producer::<Reading>()
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
     let mut consumer = b.streams().consume::<Reading>();
     let sending = tokio::spawn(async move {
         for number in 0..50_000 {
@@ -58,14 +65,29 @@ async fn producers_and_consumers_connect_in_any_order() {
     let id = network_id();
     // Consumer first, on a node that knows nobody; the producer's node is introduced later.
     let b = node(id).await;
-    let mut early = b.streams().consumer::<u32>().with_stream_id("numbers").build();
+    let mut early = b
+        .streams()
+        .consumer::<u32>()
+        .with_stream_id("numbers")
+        .build();
     let a = node(id).await;
-    let mut producer = a.streams().producer::<u32>().with_stream_id("numbers").build().unwrap();
+    let mut producer = a
+        .streams()
+        .producer::<u32>()
+        .with_stream_id("numbers")
+        .build()
+        .unwrap();
     a.discovery().dial(b.local().addr()).await;
-    within("send to the early consumer", producer.send(7)).await.unwrap();
+    within("send to the early consumer", producer.send(7))
+        .await
+        .unwrap();
     assert_eq!(within("early", early.recv()).await, Some(7));
     let c = node_knowing(id, &b).await;
-    let mut late = c.streams().consumer::<u32>().with_stream_id("numbers").build();
+    let mut late = c
+        .streams()
+        .consumer::<u32>()
+        .with_stream_id("numbers")
+        .build();
     within("both", producer.when().subscribed().minimum_of(2)).await;
     producer.send(8).await.unwrap();
     assert_eq!(within("late", late.recv()).await, Some(8));
@@ -80,7 +102,11 @@ async fn large_items_arrive_whole_and_oversized_ones_come_back() {
         limits.frame_bytes = 3 << 20;
         limits
     };
-    let a = support::isolated(id).with_limits(limits.clone()).build().await.unwrap();
+    let a = support::isolated(id)
+        .with_limits(limits.clone())
+        .build()
+        .await
+        .unwrap();
     let discovery = mosaik::discovery::Config::builder().with_bootstrap(a.local().addr());
     let b = support::isolated(id)
         .with_limits(limits)
@@ -88,8 +114,12 @@ async fn large_items_arrive_whole_and_oversized_ones_come_back() {
         .build()
         .await
         .unwrap();
-    let mut producer =
-        a.streams().producer::<Vec<u8>>().disconnect_lagging(false).build().unwrap();
+    let mut producer = a
+        .streams()
+        .producer::<Vec<u8>>()
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
     let mut consumer = b.streams().consume::<Vec<u8>>();
     let big: Vec<u8> = (0..(3 << 20) - 8).map(|i| (i % 251) as u8).collect();
     for _ in 0..5 {
@@ -126,7 +156,14 @@ async fn send_waits_for_a_slow_consumer_and_loses_nothing() {
     // Not reading: the producer comes to a halt, bounded, and does not fail.
     let mut last = 0;
     until("the producer waits", || {
-        let now = a.streams().produce::<Vec<u8>>().consumers().next().unwrap().stats().datums();
+        let now = a
+            .streams()
+            .produce::<Vec<u8>>()
+            .consumers()
+            .next()
+            .unwrap()
+            .stats()
+            .datums();
         let same = now == last && now > 0;
         last = now;
         same
@@ -134,7 +171,10 @@ async fn send_waits_for_a_slow_consumer_and_loses_nothing() {
     .await;
     assert!(!sending.is_finished());
     for n in 0..300u32 {
-        assert_eq!(within("item", consumer.recv()).await.unwrap()[..4], n.to_le_bytes());
+        assert_eq!(
+            within("item", consumer.recv()).await.unwrap()[..4],
+            n.to_le_bytes()
+        );
     }
     sending.await.unwrap();
 }
@@ -142,7 +182,12 @@ async fn send_waits_for_a_slow_consumer_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_falls_behind_is_cut_and_told_how_much_it_missed() {
     let (a, b) = two().await;
-    let mut producer = a.streams().producer::<Vec<u8>>().with_buffer_size(8).build().unwrap();
+    let mut producer = a
+        .streams()
+        .producer::<Vec<u8>>()
+        .with_buffer_size(8)
+        .build()
+        .unwrap();
     let mut consumer = b.streams().consume::<Vec<u8>>();
     let mut events = consumer.events();
     within("online", producer.when().online()).await;
@@ -202,9 +247,18 @@ async fn a_stalled_subscription_slows_nothing_else_between_the_two_peers() {
     let (a, b) = two().await;
     let stalled = StreamDef::<Vec<u8>>::with_stream_id("stalled".into());
     let lively = StreamDef::<u64>::with_stream_id("lively".into());
-    let mut blocked =
-        a.streams().producer_of(stalled).disconnect_lagging(false).build().unwrap();
-    let mut flowing = a.streams().producer_of(lively).disconnect_lagging(false).build().unwrap();
+    let mut blocked = a
+        .streams()
+        .producer_of(stalled)
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
+    let mut flowing = a
+        .streams()
+        .producer_of(lively)
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
     let unread = b.streams().consumer_of(stalled).build();
     let mut read = b.streams().consumer_of(lively).build();
     within("online", blocked.when().online()).await;
@@ -237,18 +291,31 @@ async fn criteria_are_evaluated_where_the_item_is_sent() {
         .with_undelivered_sink(undelivered)
         .build()
         .unwrap();
-    let criteria = Criteria::field("station").eq("station-1").and(Criteria::field("number").ge(10));
-    let mut consumer = b.streams().consumer::<Reading>().with_criteria(criteria).build();
+    let criteria = Criteria::field("station")
+        .eq("station-1")
+        .and(Criteria::field("number").ge(10));
+    let mut consumer = b
+        .streams()
+        .consumer::<Reading>()
+        .with_criteria(criteria)
+        .build();
     within("online", producer.when().online()).await;
     for number in 0..100 {
         producer.send(reading(number)).await.unwrap();
     }
     let wanted: Vec<u64> = (10..100).filter(|number| number % 3 == 1).collect();
     for number in &wanted {
-        assert_eq!(within("item", consumer.recv()).await.unwrap().number, *number);
+        assert_eq!(
+            within("item", consumer.recv()).await.unwrap().number,
+            *number
+        );
     }
     let channel = producer.consumers().next().unwrap();
-    assert_eq!(channel.stats().datums(), wanted.len(), "what is not wanted is not sent");
+    assert_eq!(
+        channel.stats().datums(),
+        wanted.len(),
+        "what is not wanted is not sent"
+    );
     let mut unwanted = Vec::new();
     while let Ok(item) = rejected.try_recv() {
         unwanted.push(item.number);
@@ -270,7 +337,11 @@ async fn a_late_consumer_gets_the_last_matching_items_first() {
         producer.send(reading(number)).await.unwrap();
     }
     let criteria = Criteria::field("station").eq("station-0").last(3);
-    let mut consumer = b.streams().consumer::<Reading>().with_criteria(criteria).build();
+    let mut consumer = b
+        .streams()
+        .consumer::<Reading>()
+        .with_criteria(criteria)
+        .build();
     within("subscribed", producer.when().subscribed()).await;
     for number in 50..56 {
         producer.send(reading(number)).await.unwrap();
@@ -285,7 +356,12 @@ async fn a_late_consumer_gets_the_last_matching_items_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_consumers_on_one_node_and_clones_of_a_producer() {
     let (a, b) = two().await;
-    let producer = a.streams().producer::<u64>().disconnect_lagging(false).build().unwrap();
+    let producer = a
+        .streams()
+        .producer::<u64>()
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
     let mut again = match a.streams().producer::<u64>().build() {
         Err(producer::BuilderError::AlreadyExists(existing)) => existing,
         Ok(_) => panic!("a second producer of the stream"),
@@ -368,7 +444,12 @@ async fn requirements_and_capacity_are_enforced_and_looked_at_again() {
 async fn closing_hands_over_what_was_accepted_and_leaves_nothing() {
     let nodes = nodes(network_id(), 2).await;
     let [a, b] = <[Network; 2]>::try_from(nodes).unwrap();
-    let mut producer = a.streams().producer::<u64>().disconnect_lagging(false).build().unwrap();
+    let mut producer = a
+        .streams()
+        .producer::<u64>()
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
     let mut consumer = b.streams().consume::<u64>();
     within("online", producer.when().online()).await;
     for n in 0..500 {
@@ -386,8 +467,12 @@ async fn closing_hands_over_what_was_accepted_and_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_dropped_right_after_its_last_item_does_not_cut_its_readers() {
     let (a, b) = two().await;
-    let mut producer =
-        a.streams().producer::<Vec<u8>>().disconnect_lagging(false).build().unwrap();
+    let mut producer = a
+        .streams()
+        .producer::<Vec<u8>>()
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
     let mut consumer = b.streams().consume::<Vec<u8>>();
     let mut events = consumer.events();
     within("online", producer.when().online()).await;
@@ -396,7 +481,12 @@ async fn a_producer_dropped_right_after_its_last_item_does_not_cut_its_readers()
         producer.send(vec![n; 100_000]).await.unwrap();
     }
     drop(producer);
-    let unadvertised = || b.discovery().catalog().get(&a.local().id()).is_some_and(|entry| entry.streams().is_empty());
+    let unadvertised = || {
+        b.discovery()
+            .catalog()
+            .get(&a.local().id())
+            .is_some_and(|entry| entry.streams().is_empty())
+    };
     until("the stream is not advertised any more", unadvertised).await;
     for n in 0..100u8 {
         assert_eq!(within("item", consumer.recv()).await.unwrap()[0], n);
@@ -419,7 +509,10 @@ async fn a_dropped_network_is_noticed_within_two_seconds() {
     within("online", producer.when().online()).await;
     drop(b);
     let factor = support::patience(2);
-    tokio::time::timeout(factor.max(Duration::from_secs(2)), producer.when().offline())
-        .await
-        .expect("noticed");
+    tokio::time::timeout(
+        factor.max(Duration::from_secs(2)),
+        producer.when().offline(),
+    )
+    .await
+    .expect("noticed");
 }

@@ -31,7 +31,14 @@ pub(super) struct Verified(Arc<Mutex<VecDeque<(Digest, Arc<SignedPeerEntry>)>>>)
 impl Keys {
     pub(super) fn new(secret: SecretKey, network: NetworkId) -> (Self, Verified) {
         let recent = Arc::default();
-        (Self { secret, network, recent: Arc::clone(&recent) }, Verified(recent))
+        (
+            Self {
+                secret,
+                network,
+                recent: Arc::clone(&recent),
+            },
+            Verified(recent),
+        )
     }
 
     fn check(&self, bytes: &[u8]) -> Result<SignedPeerEntry, EntryFault> {
@@ -105,7 +112,11 @@ fn find<'a>(
     recent: &'a VecDeque<(Digest, Arc<SignedPeerEntry>)>,
     digest: &Digest,
 ) -> Option<&'a Arc<SignedPeerEntry>> {
-    recent.iter().rev().find(|(known, _)| known == digest).map(|(_, entry)| entry)
+    recent
+        .iter()
+        .rev()
+        .find(|(known, _)| known == digest)
+        .map(|(_, entry)| entry)
 }
 
 fn head(entry: &SignedPeerEntry) -> Head {

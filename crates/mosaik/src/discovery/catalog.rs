@@ -44,7 +44,9 @@ impl Catalog {
 
     /// All peers but the local one.
     pub fn peers(&self) -> impl DoubleEndedIterator<Item = &PeerEntry> {
-        self.signed_peers().map(AsRef::as_ref).chain(self.unsigned_peers())
+        self.signed_peers()
+            .map(AsRef::as_ref)
+            .chain(self.unsigned_peers())
     }
 
     /// The peers that vouch for their entries themselves, but the local one.
@@ -59,7 +61,9 @@ impl Catalog {
 
     /// All peers, the local one first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &PeerEntry> {
-        std::iter::once(self.local()).map(AsRef::as_ref).chain(self.peers())
+        std::iter::once(self.local())
+            .map(AsRef::as_ref)
+            .chain(self.peers())
     }
 
     /// All signed entries, the local one first.
@@ -123,7 +127,9 @@ impl Catalog {
         if let Some(entry) = self.signed.get(peer) {
             return Some(PeerInfo::signed(Arc::clone(entry), rtt));
         }
-        self.unsigned.get(peer).map(|entry| PeerInfo::unsigned(Arc::clone(entry), rtt))
+        self.unsigned
+            .get(peer)
+            .map(|entry| PeerInfo::unsigned(Arc::clone(entry), rtt))
     }
 
     pub(super) fn set_local(&mut self, local: Arc<SignedPeerEntry>) {
@@ -161,8 +167,7 @@ impl Catalog {
     }
 
     pub(super) fn remove_unsigned(&mut self, peer: &PeerId) -> bool {
-        self.unsigned.contains_key(peer)
-            && Arc::make_mut(&mut self.unsigned).remove(peer).is_some()
+        self.unsigned.contains_key(peer) && Arc::make_mut(&mut self.unsigned).remove(peer).is_some()
     }
 
     pub(super) fn clear_unsigned(&mut self) -> Vec<PeerId> {
@@ -172,7 +177,10 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
-    use {super::*, iroh::{EndpointAddr, SecretKey}};
+    use {
+        super::*,
+        iroh::{EndpointAddr, SecretKey},
+    };
 
     fn secret(n: u8) -> SecretKey {
         SecretKey::from_bytes(&[n; 32])
@@ -193,7 +201,10 @@ mod tests {
         assert_eq!(catalog.local_id(), secret(1).public());
         assert!(catalog.get(&secret(1).public()).is_some());
         assert_eq!((catalog.peers_count(), catalog.peers().count()), (0, 0));
-        assert_eq!((catalog.iter().count(), catalog.iter_signed().count()), (1, 1));
+        assert_eq!(
+            (catalog.iter().count(), catalog.iter_signed().count()),
+            (1, 1)
+        );
     }
 
     #[test]
@@ -217,7 +228,10 @@ mod tests {
         assert_eq!(catalog.put_unsigned(Arc::new(new.clone())), Some(false));
         assert_eq!(catalog.put_unsigned(Arc::new(old)), None);
         assert_eq!(catalog.put_unsigned(Arc::new(new.clone())), None);
-        assert_eq!(catalog.put_unsigned(Arc::new(new.add_tags("newer"))), Some(true));
+        assert_eq!(
+            catalog.put_unsigned(Arc::new(new.add_tags("newer"))),
+            Some(true)
+        );
         assert_eq!(catalog.clear_unsigned(), [secret(2).public()]);
         assert_eq!(catalog.peers_count(), 0);
     }

@@ -66,7 +66,10 @@ impl Config {
 
     /// The ids of [`Config::bootstrap_peers`].
     pub fn bootstrap_peers_ids(&self) -> Vec<PeerId> {
-        self.bootstrap_peers.iter().map(|address| address.id).collect()
+        self.bootstrap_peers
+            .iter()
+            .map(|address| address.id)
+            .collect()
     }
 
     fn validate(&self) -> Result<(), ConfigBuilderError> {
@@ -84,7 +87,9 @@ impl Config {
             ("max_rtt", self.max_rtt.unwrap_or(Duration::MAX)),
         ] {
             if value < Duration::from_millis(1) {
-                return reject(format!("{name} must be at least one millisecond, is {value:?}"));
+                return reject(format!(
+                    "{name} must be at least one millisecond, is {value:?}"
+                ));
             }
         }
         if !(0.0..=1.0).contains(&self.announce_jitter) {
@@ -265,14 +270,32 @@ mod tests {
         let zero = Duration::ZERO;
         for (builder, name) in [
             (Config::builder().with_events_backlog(0), "events_backlog"),
-            (Config::builder().with_events_backlog(usize::MAX), "events_backlog"),
+            (
+                Config::builder().with_events_backlog(usize::MAX),
+                "events_backlog",
+            ),
             (Config::builder().with_purge_after(zero), "purge_after"),
-            (Config::builder().with_announce_interval(zero), "announce_interval"),
-            (Config::builder().with_rtt_probe_interval(zero), "rtt_probe_interval"),
+            (
+                Config::builder().with_announce_interval(zero),
+                "announce_interval",
+            ),
+            (
+                Config::builder().with_rtt_probe_interval(zero),
+                "rtt_probe_interval",
+            ),
             (Config::builder().with_max_rtt(zero), "max_rtt"),
-            (Config::builder().with_announce_jitter(1.1), "announce_jitter"),
-            (Config::builder().with_announce_jitter(-0.1), "announce_jitter"),
-            (Config::builder().with_announce_jitter(f32::NAN), "announce_jitter"),
+            (
+                Config::builder().with_announce_jitter(1.1),
+                "announce_jitter",
+            ),
+            (
+                Config::builder().with_announce_jitter(-0.1),
+                "announce_jitter",
+            ),
+            (
+                Config::builder().with_announce_jitter(f32::NAN),
+                "announce_jitter",
+            ),
         ] {
             let problem = builder.build().unwrap_err().to_string();
             assert!(problem.starts_with(name), "{problem}");
@@ -281,7 +304,11 @@ mod tests {
 
     #[test]
     fn it_survives_encoding() {
-        let config = Config::builder().with_tags("x").no_dht_bootstrap().build().unwrap();
+        let config = Config::builder()
+            .with_tags("x")
+            .no_dht_bootstrap()
+            .build()
+            .unwrap();
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
     }

@@ -99,7 +99,9 @@ impl Driver {
             let (input, room) = arrived.into_parts();
             inputs.push(input);
             rooms.push(room);
-            next = (inputs.len() < BATCH).then(|| self.arrivals.try_recv().ok()).flatten();
+            next = (inputs.len() < BATCH)
+                .then(|| self.arrivals.try_recv().ok())
+                .flatten();
         }
         self.state.handle_all(inputs);
     }
@@ -153,7 +155,10 @@ impl Driver {
                 }
             }
         }
-        self.state.metrics.gossip_neighbors.set(self.neighbors.len() as f64);
+        self.state
+            .metrics
+            .gossip_neighbors
+            .set(self.neighbors.len() as f64);
     }
 
     fn link(&mut self, event: LinkEvent) {
@@ -178,7 +183,10 @@ impl Driver {
     }
 
     fn link_down(&self, peer: &PeerId, loss: LinkLoss) {
-        self.state.handle(Input::LinkDown { peer: node_key(peer), loss });
+        self.state.handle(Input::LinkDown {
+            peer: node_key(peer),
+            loss,
+        });
     }
 
     /// Catches up with the table of links after news were missed.
@@ -219,7 +227,10 @@ impl Driver {
             .into_iter()
             .filter_map(|peer| {
                 let rtt = links.rtt(&peer)?;
-                Some(Input::RttSample { peer: node_key(&peer), rtt })
+                Some(Input::RttSample {
+                    peer: node_key(&peer),
+                    rtt,
+                })
             })
             .collect();
         self.state.handle_all(samples);
@@ -229,14 +240,19 @@ impl Driver {
     fn measure_delay(&self) -> Duration {
         let part = 0.5 + random_below(1_000) as f64 / 1_000.0;
         // A configuration of centuries is as good as one of an hour.
-        self.rtt_probe_interval.min(Duration::from_hours(1)).mul_f64(part)
+        self.rtt_probe_interval
+            .min(Duration::from_hours(1))
+            .mul_f64(part)
     }
 }
 
 impl Timers {
     fn next(&self, alone: bool) -> Instant {
         let rejoin = alone.then_some(self.rejoin);
-        [self.publish, rejoin].into_iter().flatten().fold(self.measure, Instant::min)
+        [self.publish, rejoin]
+            .into_iter()
+            .flatten()
+            .fold(self.measure, Instant::min)
     }
 
     fn hurry_rejoin(&mut self) {
@@ -248,6 +264,9 @@ impl Timers {
 /// A number below `bound`, which must not be zero. Not for secrets.
 pub(super) fn random_below(bound: usize) -> usize {
     let random = mosaik_primitives::Digest::random();
-    let (bytes, _) = random.as_bytes().split_first_chunk().expect("a digest has eight bytes");
+    let (bytes, _) = random
+        .as_bytes()
+        .split_first_chunk()
+        .expect("a digest has eight bytes");
     (u64::from_le_bytes(*bytes) % bound as u64) as usize
 }

@@ -40,7 +40,10 @@ pub struct PeerEntry {
     streams: BTreeSet<StreamId>,
     functions: BTreeSet<FunctionId>,
     groups: BTreeSet<GroupId>,
-    #[serde(serialize_with = "tickets_to_list", deserialize_with = "tickets_from_list")]
+    #[serde(
+        serialize_with = "tickets_to_list",
+        deserialize_with = "tickets_from_list"
+    )]
     tickets: BTreeMap<UniqueId, Ticket>,
 }
 
@@ -56,7 +59,10 @@ fn tickets_from_list<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<UniqueId, Ticket>, D::Error> {
     let tickets = Vec::<Ticket>::deserialize(deserializer)?;
-    Ok(tickets.into_iter().map(|ticket| (ticket.id(), ticket)).collect())
+    Ok(tickets
+        .into_iter()
+        .map(|ticket| (ticket.id(), ticket))
+        .collect())
 }
 
 impl PeerEntry {
@@ -124,7 +130,9 @@ impl PeerEntry {
 
     /// The tickets of one class.
     pub fn tickets_of(&self, class: UniqueId) -> impl Iterator<Item = &Ticket> {
-        self.tickets.values().filter(move |ticket| ticket.class == class)
+        self.tickets
+            .values()
+            .filter(move |ticket| ticket.class == class)
     }
 
     /// The tickets of one class whose data `validator` accepts.
@@ -133,7 +141,8 @@ impl PeerEntry {
         class: UniqueId,
         validator: impl Fn(&[u8]) -> bool,
     ) -> impl Iterator<Item = &Ticket> {
-        self.tickets_of(class).filter(move |ticket| validator(ticket.data()))
+        self.tickets_of(class)
+            .filter(move |ticket| validator(ticket.data()))
     }
 
     /// Whether `validator` accepts any ticket of the class.
@@ -185,7 +194,9 @@ impl PeerEntry {
 
     /// Time since the peer started; zero when its clock is ahead of ours.
     pub fn uptime(&self) -> Duration {
-        (Utc::now() - self.started_at()).to_std().unwrap_or_default()
+        (Utc::now() - self.started_at())
+            .to_std()
+            .unwrap_or_default()
     }
 
     /// blake3 of the entry's encoding: equal digests mean equal entries, version included.
@@ -405,16 +416,26 @@ mod tests {
     #[test]
     fn the_address_may_change_but_not_the_peer() {
         let moved = EndpointAddr::new(*entry().id()).with_ip_addr(([127, 0, 0, 1], 7).into());
-        assert_eq!(*entry().update_address(moved.clone()).unwrap().address(), moved);
+        assert_eq!(
+            *entry().update_address(moved.clone()).unwrap().address(),
+            moved
+        );
         let other = EndpointAddr::new(SecretKey::from_bytes(&[2; 32]).public());
-        assert!(matches!(entry().update_address(other), Err(Error::PeerIdChanged(_, _))));
+        assert!(matches!(
+            entry().update_address(other),
+            Err(Error::PeerIdChanged(_, _))
+        ));
     }
 
     #[test]
     fn every_validator_must_accept_and_any_ticket_of_its_class_will_do() {
-        let both: [Box<dyn TicketValidator>; 2] =
-            [Box::new(Hours(Digest::from("a"))), Box::new(Hours(Digest::from("b")))];
-        let entry = entry().add_ticket(ticket("a", 0)).add_ticket(ticket("a", 3));
+        let both: [Box<dyn TicketValidator>; 2] = [
+            Box::new(Hours(Digest::from("a"))),
+            Box::new(Hours(Digest::from("b"))),
+        ];
+        let entry = entry()
+            .add_ticket(ticket("a", 0))
+            .add_ticket(ticket("a", 3));
         assert!(entry.validate_tickets(&both).is_err());
         assert!(entry.validate_tickets(&both[..1]).is_ok());
         let entry = entry.add_ticket(ticket("b", 255));
@@ -423,7 +444,10 @@ mod tests {
         };
         assert!(end <= Utc::now() + chrono::Duration::hours(3));
         let entry = entry.add_ticket(ticket("a", 255));
-        assert_eq!(entry.validate_tickets(&both).unwrap(), Some(Expiration::Never));
+        assert_eq!(
+            entry.validate_tickets(&both).unwrap(),
+            Some(Expiration::Never)
+        );
         assert_eq!(entry.validate_tickets(&both[..0]).unwrap(), None);
     }
 
@@ -445,7 +469,10 @@ mod tests {
         let entry = entry.remove_ticket(ticket("a", 2).id());
         assert_eq!(entry.tickets().len(), 2);
         let entry = entry.remove_tickets_of(Digest::from("a"));
-        assert_eq!(entry.tickets().values().collect::<Vec<_>>(), [&ticket("b", 2)]);
+        assert_eq!(
+            entry.tickets().values().collect::<Vec<_>>(),
+            [&ticket("b", 2)]
+        );
     }
 
     #[test]

@@ -85,7 +85,14 @@ impl Gossip {
             transport: transport.clone(),
         };
         links.tasks().spawn(task.run());
-        (Self { layer, commands, state }, news)
+        (
+            Self {
+                layer,
+                commands,
+                state,
+            },
+            news,
+        )
     }
 
     /// Broadcasts, unless too many broadcasts wait already.
@@ -120,7 +127,11 @@ impl Task {
             .with_jitter();
         let mut delays = patient.build();
         loop {
-            match self.layer.subscribe(self.topic, self.bootstrap.clone()).await {
+            match self
+                .layer
+                .subscribe(self.topic, self.bootstrap.clone())
+                .await
+            {
                 Ok(topic) => {
                     delays = patient.build();
                     let (sender, receiver) = topic.split();
@@ -167,7 +178,10 @@ impl Task {
         let neighbor = match event {
             Event::Received(message) => {
                 let from = node_key(&message.delivered_from);
-                return self.transport.arrived(Input::Gossip { from, bytes: message.content });
+                return self.transport.arrived(Input::Gossip {
+                    from,
+                    bytes: message.content,
+                });
             }
             Event::NeighborUp(peer) => Neighbor::Up(peer),
             Event::NeighborDown(peer) => Neighbor::Down(peer),

@@ -62,7 +62,10 @@ impl Discovery {
         let state = Arc::new(State::new(&config, links.limits(), secret, entry)?);
         let hints = Hints::default();
         let lookup = CatalogLookup::new(state.watch(), hints.clone());
-        endpoint.address_lookup().map_err(|_| Error::Cancelled)?.add(lookup);
+        endpoint
+            .address_lookup()
+            .map_err(|_| Error::Cancelled)?
+            .add(lookup);
 
         let (transport, arrivals) = Transport::start(links, Arc::clone(&state));
         let bootstrap = config.bootstrap_peers_ids();
@@ -81,8 +84,7 @@ impl Discovery {
         };
         let tasks = links.tasks().clone();
         tasks.spawn(driver.run());
-        let introducer =
-            Introducer {
+        let introducer = Introducer {
             state: Arc::clone(&state),
             transport,
             gossip,
@@ -93,18 +95,30 @@ impl Discovery {
         for address in &config.bootstrap_peers {
             introducer.keep(address.clone());
         }
-        let rendezvous =
-            preset.has_rendezvous().then(|| rendezvous::start(links, &introducer)).flatten();
+        let rendezvous = preset
+            .has_rendezvous()
+            .then(|| rendezvous::start(links, &introducer))
+            .flatten();
         if preset.has_mdns() {
             mdns::start(links, &introducer);
         }
-        Ok(Self(Arc::new(Inner { config, state, introducer, rendezvous })))
+        Ok(Self(Arc::new(Inner {
+            config,
+            state,
+            introducer,
+            rendezvous,
+        })))
     }
 
     /// Announces the departure, and resolves when the neighbours have it or
     /// [`Config::graceful_departure_window`] is over.
     pub(crate) async fn close(&self) {
-        let Introducer { state, transport, gossip, .. } = &self.0.introducer;
+        let Introducer {
+            state,
+            transport,
+            gossip,
+            ..
+        } = &self.0.introducer;
         if let Some(rendezvous) = &self.0.rendezvous {
             rendezvous.leave().await;
         }
@@ -117,7 +131,10 @@ impl Discovery {
             }
             gossip.shutdown().await;
         };
-        if tokio::time::timeout(self.0.config.graceful_departure_window, farewell).await.is_err() {
+        if tokio::time::timeout(self.0.config.graceful_departure_window, farewell)
+            .await
+            .is_err()
+        {
             tracing::debug!("some neighbours may not know of the departure");
         }
         transport.close();

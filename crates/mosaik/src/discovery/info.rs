@@ -21,11 +21,17 @@ enum Held {
 
 impl PeerInfo {
     pub(super) const fn signed(entry: Arc<SignedPeerEntry>, rtt: Option<Duration>) -> Self {
-        Self { entry: Held::Signed(entry), rtt }
+        Self {
+            entry: Held::Signed(entry),
+            rtt,
+        }
     }
 
     pub(super) const fn unsigned(entry: Arc<PeerEntry>, rtt: Option<Duration>) -> Self {
-        Self { entry: Held::Unsigned(entry), rtt }
+        Self {
+            entry: Held::Unsigned(entry),
+            rtt,
+        }
     }
 
     /// The smoothed round-trip time; `None` while the peer was not measured.

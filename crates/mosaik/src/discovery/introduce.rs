@@ -1,10 +1,11 @@
 //! Getting to know peers by their address: bootstrap, `dial`, the rendezvous directory, mDNS.
 
 use {
-    super::{
-        Error, gossip::Gossip, lookup::Hints, state::State, transport::Transport,
+    super::{Error, gossip::Gossip, lookup::Hints, state::State, transport::Transport},
+    crate::{
+        PeerId,
+        network::{links::LinkError, tasks::Tasks},
     },
-    crate::{PeerId, network::{links::LinkError, tasks::Tasks}},
     backon::{BackoffBuilder, ExponentialBuilder},
     iroh::EndpointAddr,
     parking_lot::Mutex,
@@ -53,7 +54,9 @@ impl Introducer {
         let introducer = self.clone();
         self.hints.put(address.clone());
         self.tasks.spawn(async move {
-            introducer.reach(&address, patience().with_max_times(ATTEMPTS)).await;
+            introducer
+                .reach(&address, patience().with_max_times(ATTEMPTS))
+                .await;
         });
     }
 
@@ -69,7 +72,9 @@ impl Introducer {
         let introducer = self.clone();
         self.hints.put(address.clone());
         self.tasks.spawn(async move {
-            introducer.reach(&address, patience().with_max_times(ATTEMPTS)).await;
+            introducer
+                .reach(&address, patience().with_max_times(ATTEMPTS))
+                .await;
             introducer.pending.lock().remove(&peer);
         });
     }

@@ -19,7 +19,11 @@ pub(super) struct LocalEntry {
 impl LocalEntry {
     pub(super) fn new(secret: SecretKey, entry: PeerEntry) -> Self {
         let signed = sign(&secret, &entry);
-        Self { secret, entry: Some(entry), signed }
+        Self {
+            secret,
+            entry: Some(entry),
+            signed,
+        }
     }
 
     /// Changes the entry; says whether that made a difference.
@@ -27,7 +31,10 @@ impl LocalEntry {
     /// # Panics
     /// When the change makes it another peer's or another network's entry.
     pub(super) fn update(&mut self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> bool {
-        let before = self.entry.take().expect("the entry is only taken within a change");
+        let before = self
+            .entry
+            .take()
+            .expect("the entry is only taken within a change");
         let (version, id, network) = (before.update_version(), *before.id(), *before.network_id());
         let after = change(before);
         assert!(
@@ -41,14 +48,20 @@ impl LocalEntry {
 
     /// Makes a version newer than `version`, which the network takes for ours.
     pub(super) fn supersede(&mut self, version: PeerEntryVersion) {
-        let entry = self.entry.take().expect("the entry is only taken within a change");
+        let entry = self
+            .entry
+            .take()
+            .expect("the entry is only taken within a change");
         let newest = entry.update_version().max(version);
         self.entry = Some(entry.succeeding(newest));
     }
 
     /// The entry, signed.
     pub(super) fn signed(&mut self) -> &Arc<SignedPeerEntry> {
-        let entry = self.entry.as_ref().expect("the entry is only taken within a change");
+        let entry = self
+            .entry
+            .as_ref()
+            .expect("the entry is only taken within a change");
         if entry.update_version() != self.signed.update_version() {
             self.signed = sign(&self.secret, entry);
         }
@@ -57,7 +70,10 @@ impl LocalEntry {
 }
 
 fn sign(secret: &SecretKey, entry: &PeerEntry) -> Arc<SignedPeerEntry> {
-    let signed = entry.clone().sign(secret).expect("the local entry carries the local key's id");
+    let signed = entry
+        .clone()
+        .sign(secret)
+        .expect("the local entry carries the local key's id");
     Arc::new(signed)
 }
 
@@ -68,7 +84,10 @@ mod tests {
     fn local() -> LocalEntry {
         let secret = SecretKey::from_bytes(&[1; 32]);
         let address = EndpointAddr::new(secret.public());
-        LocalEntry::new(secret, PeerEntry::starting_now(NetworkId::from("net"), address))
+        LocalEntry::new(
+            secret,
+            PeerEntry::starting_now(NetworkId::from("net"), address),
+        )
     }
 
     #[test]

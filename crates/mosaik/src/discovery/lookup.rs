@@ -42,7 +42,11 @@ impl CatalogLookup {
     }
 
     fn address(&self, peer: &PeerId) -> Option<EndpointAddr> {
-        let known = self.catalog.borrow().get(peer).map(|entry| entry.address().clone());
+        let known = self
+            .catalog
+            .borrow()
+            .get(peer)
+            .map(|entry| entry.address().clone());
         let hinted = self.hints.get(peer);
         let address = match (known, hinted) {
             // A peer may have moved without having told us yet: try both.
@@ -55,7 +59,11 @@ impl CatalogLookup {
 
 impl AddressLookup for CatalogLookup {
     fn resolve(&self, peer: PeerId) -> Option<BoxStream<'static, Result<Item, Error>>> {
-        let item = Item::new(EndpointInfo::from(self.address(&peer)?), "mosaik-catalog", None);
+        let item = Item::new(
+            EndpointInfo::from(self.address(&peer)?),
+            "mosaik-catalog",
+            None,
+        );
         Some(stream::iter([Ok(item)]).boxed())
     }
 }
@@ -114,10 +122,20 @@ mod tests {
         hints.put(address(2, 22));
         hints.put(address(3, 3));
         hints.put(EndpointAddr::new(secret(4).public()));
-        assert_eq!(lookup.address(&secret(2).public()).unwrap().ip_addrs().count(), 2);
+        assert_eq!(
+            lookup
+                .address(&secret(2).public())
+                .unwrap()
+                .ip_addrs()
+                .count(),
+            2
+        );
         assert!(lookup.resolve(secret(4).public()).is_none());
         let mut found = lookup.resolve(secret(3).public()).unwrap();
-        assert_eq!(found.next().await.unwrap().unwrap().to_endpoint_addr(), address(3, 3));
+        assert_eq!(
+            found.next().await.unwrap().unwrap().to_endpoint_addr(),
+            address(3, 3)
+        );
     }
 
     #[test]

@@ -14,7 +14,9 @@ use {
 /// Announces this node on the local network and meets those who do the same.
 pub(super) fn start(links: &Links, introducer: &Introducer) {
     let name = service_name(links.network_id());
-    let built = MdnsAddressLookup::builder().service_name(name).build(links.local_id());
+    let built = MdnsAddressLookup::builder()
+        .service_name(name)
+        .build(links.local_id());
     let mdns = match built {
         Ok(mdns) => mdns,
         Err(error) => {

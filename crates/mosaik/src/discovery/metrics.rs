@@ -58,7 +58,6 @@ impl Metrics {
 
     fn refused_for(&self, reason: &'static str) {
         let network = self.network.clone();
-        counter!("mosaik.discovery.refused", "network" => network, "reason" => reason)
-            .increment(1);
+        counter!("mosaik.discovery.refused", "network" => network, "reason" => reason).increment(1);
     }
 }

@@ -62,7 +62,8 @@ impl Statement {
         version: PeerEntryVersion,
         digest: &Digest,
     ) -> bool {
-        peer.verify(&self.message(network, peer, version, digest), signature).is_ok()
+        peer.verify(&self.message(network, peer, version, digest), signature)
+            .is_ok()
     }
 }
 
@@ -83,10 +84,34 @@ mod tests {
         };
         assert!(check(Statement::Entry, &network, &peer, version, &digest));
         assert!(!check(Statement::Note, &network, &peer, version, &digest));
-        assert!(!check(Statement::Entry, &NetworkId::from("other"), &peer, version, &digest));
-        assert!(!check(Statement::Entry, &network, &peer, version.next(), &digest));
-        assert!(!check(Statement::Entry, &network, &peer, version, &digest.hashed()));
+        assert!(!check(
+            Statement::Entry,
+            &NetworkId::from("other"),
+            &peer,
+            version,
+            &digest
+        ));
+        assert!(!check(
+            Statement::Entry,
+            &network,
+            &peer,
+            version.next(),
+            &digest
+        ));
+        assert!(!check(
+            Statement::Entry,
+            &network,
+            &peer,
+            version,
+            &digest.hashed()
+        ));
         let stranger = SecretKey::from_bytes(&[8; 32]).public();
-        assert!(!check(Statement::Entry, &network, &stranger, version, &digest));
+        assert!(!check(
+            Statement::Entry,
+            &network,
+            &stranger,
+            version,
+            &digest
+        ));
     }
 }

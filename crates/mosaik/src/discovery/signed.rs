@@ -37,7 +37,11 @@ impl SignedPeerEntry {
             entry.update_version(),
             &digest,
         );
-        if valid { Ok(Self(entry, signature)) } else { Err(Error::InvalidSignature) }
+        if valid {
+            Ok(Self(entry, signature))
+        } else {
+            Err(Error::InvalidSignature)
+        }
     }
 
     /// The entry alone.
@@ -117,7 +121,10 @@ mod tests {
     fn only_the_peer_itself_can_sign() {
         assert!(entry().sign(&secret()).is_ok());
         let other = SecretKey::from_bytes(&[2; 32]);
-        assert!(matches!(entry().sign(&other), Err(Error::InvalidSecretKey(_, _))));
+        assert!(matches!(
+            entry().sign(&other),
+            Err(Error::InvalidSecretKey(_, _))
+        ));
     }
 
     #[test]
@@ -126,7 +133,10 @@ mod tests {
         let back: SignedPeerEntry = codec::deserialize(signed.encode()).unwrap();
         assert_eq!(back, signed);
         let text = serde_json::to_string(&signed).unwrap();
-        assert_eq!(serde_json::from_str::<SignedPeerEntry>(&text).unwrap(), signed);
+        assert_eq!(
+            serde_json::from_str::<SignedPeerEntry>(&text).unwrap(),
+            signed
+        );
 
         let forged = SignedPeerEntry(entry().add_tags("forged"), *signed.signature());
         assert!(codec::deserialize::<SignedPeerEntry>(forged.encode()).is_err());

@@ -33,8 +33,14 @@ use {
 #[derive(Debug)]
 pub(super) enum Action {
     Broadcast(Bytes),
-    Send { peer: PeerId, bytes: Bytes },
-    Probe { peer: PeerId, nonce: u64 },
+    Send {
+        peer: PeerId,
+        bytes: Bytes,
+    },
+    Probe {
+        peer: PeerId,
+        nonce: u64,
+    },
     /// The local entry changed; publish it after the coalescing delay.
     Publish,
     /// A peer entered the catalog.
@@ -81,7 +87,10 @@ struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self { origin: tokio::time::Instant::now(), epoch: UnixMillis(unix_micros() / 1_000) }
+        Self {
+            origin: tokio::time::Instant::now(),
+            epoch: UnixMillis(unix_micros() / 1_000),
+        }
     }
 
     fn now(self) -> Instant {
@@ -155,7 +164,9 @@ impl State {
     pub(super) fn next_deadline(&self) -> tokio::time::Instant {
         let deadline = self.core.lock().machine.next_deadline();
         // A deadline in the far future must not leave the clock's range.
-        let wait = deadline.since(self.clock.now()).min(Duration::from_hours(1));
+        let wait = deadline
+            .since(self.clock.now())
+            .min(Duration::from_hours(1));
         tokio::time::Instant::now() + wait
     }
 
@@ -187,7 +198,8 @@ impl State {
             );
             return;
         }
-        core.verified.remember(Digest::hash(&bytes), Arc::clone(&entry));
+        core.verified
+            .remember(Digest::hash(&bytes), Arc::clone(&entry));
         core.view.set_local(entry);
         core.view_changed = true;
         self.feed_machine(&mut core, Input::Publish(bytes));
@@ -215,10 +227,14 @@ impl State {
         if *entry.network_id() != core.view.network_id() || *entry.id() == core.view.local_id() {
             return false;
         }
-        let before = core.view.get_signed(entry.id()).map(|known| known.update_version());
+        let before = core
+            .view
+            .get_signed(entry.id())
+            .map(|known| known.update_version());
         let version = entry.update_version();
         let bytes = entry.encode();
-        core.verified.remember(Digest::hash(&bytes), Arc::new(entry));
+        core.verified
+            .remember(Digest::hash(&bytes), Arc::new(entry));
         self.feed_machine(&mut core, Input::Feed(bytes));
         let after = core.machine.get(&key).map(|record| record.version);
         self.finish(core);
@@ -232,11 +248,17 @@ impl State {
             return false;
         }
         let entry = Arc::new(entry);
-        let Some(was_there) = core.view.put_unsigned(Arc::clone(&entry)) else { return false };
+        let Some(was_there) = core.view.put_unsigned(Arc::clone(&entry)) else {
+            return false;
+        };
         core.view_changed = true;
         self.emit(|| {
             let entry = PeerEntry::clone(&entry);
-            if was_there { Event::PeerUpdated(entry) } else { Event::PeerDiscovered(entry) }
+            if was_there {
+                Event::PeerUpdated(entry)
+            } else {
+                Event::PeerDiscovered(entry)
+            }
         });
         self.finish(core);
         true
@@ -319,7 +341,8 @@ impl State {
     }
 
     fn feed_machine(&self, core: &mut Core, input: Input) {
-        core.machine.handle(self.clock.now(), input, &mut core.outputs);
+        core.machine
+            .handle(self.clock.now(), input, &mut core.outputs);
         while let Some(output) = core.outputs.pop_front() {
             self.apply(core, output);
         }
@@ -329,10 +352,14 @@ impl State {
         match output {
             Output::Broadcast(bytes) => core.actions.push_back(Action::Broadcast(bytes)),
             Output::Send { peer, bytes } => {
-                with_peer(&peer, |peer| core.actions.push_back(Action::Send { peer, bytes }));
+                with_peer(&peer, |peer| {
+                    core.actions.push_back(Action::Send { peer, bytes })
+                });
             }
             Output::Probe { peer, nonce } => {
-                with_peer(&peer, |peer| core.actions.push_back(Action::Probe { peer, nonce }));
+                with_peer(&peer, |peer| {
+                    core.actions.push_back(Action::Probe { peer, nonce })
+                });
             }
             Output::Event(event) => self.apply_event(core, event),
             Output::Synced(peer) => {
@@ -371,7 +398,11 @@ impl State {
                 self.announce(|| AnnounceEvent::PeerEntryReceived(SignedPeerEntry::clone(&entry)));
                 core.view.put_signed(entry);
             }
-            catalog::Event::Departed { peer, version, departure } => {
+            catalog::Event::Departed {
+                peer,
+                version,
+                departure,
+            } => {
                 with_peer(&peer, |peer| {
                     tracing::debug!(peer = %peer.fmt_short(), ?departure, "departed");
                     core.view.remove_signed(&peer);
@@ -405,7 +436,9 @@ impl State {
         core.verified.clear();
         if std::mem::take(&mut core.view_changed) {
             // The size counts this node.
-            self.metrics.catalog_size.set(core.view.iter().count() as f64);
+            self.metrics
+                .catalog_size
+                .set(core.view.iter().count() as f64);
             self.watch.send_replace(core.view.clone());
         }
         let wake = !core.actions.is_empty();
@@ -443,6 +476,9 @@ fn with_peer(key: &NodeKey, then: impl FnOnce(PeerId)) {
 /// Entropy for the machine's jitter and choices.
 fn seed() -> u64 {
     let random = Digest::random();
-    let (seed, _) = random.as_bytes().split_first_chunk().expect("a digest is longer than a seed");
+    let (seed, _) = random
+        .as_bytes()
+        .split_first_chunk()
+        .expect("a digest is longer than a seed");
     u64::from_le_bytes(*seed)
 }

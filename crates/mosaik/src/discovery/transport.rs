@@ -122,7 +122,10 @@ impl Transport {
                     self.0.state.metrics.overloaded();
                     return incoming.refuse(TooManyConnections).await;
                 };
-                let input = Input::Message { from: node_key(&peer), bytes };
+                let input = Input::Message {
+                    from: node_key(&peer),
+                    bytes,
+                };
                 self.queue(input, Some(room));
                 // Nothing depends on the sender's learning it.
                 let _ = incoming.accept(Bytes::new()).await;
@@ -147,10 +150,18 @@ impl Transport {
             return incoming.refuse(TooManyConnections).await;
         };
         let peer = incoming.peer;
-        let Some((mut send, mut recv, _link)) = incoming.accept(Bytes::new()).await else { return };
+        let Some((mut send, mut recv, _link)) = incoming.accept(Bytes::new()).await else {
+            return;
+        };
         let body = tokio::time::timeout(BODY_TIMEOUT, read_exactly(&mut recv, len)).await;
         if let Ok(Some(bytes)) = body {
-            self.queue(Input::Message { from: node_key(&peer), bytes }, Some(room));
+            self.queue(
+                Input::Message {
+                    from: node_key(&peer),
+                    bytes,
+                },
+                Some(room),
+            );
             // Tells the sender that it may let go of the stream; it may have gone.
             let _ = send.finish();
         }
@@ -161,10 +172,15 @@ impl Transport {
             Some(Datagram::Probe(nonce)) => {
                 let answer = Datagram::Answer(nonce).encode();
                 // A lost answer is asked for again.
-                self.0.links.send_datagram(&peer, DatagramKind::Discovery, &answer);
+                self.0
+                    .links
+                    .send_datagram(&peer, DatagramKind::Discovery, &answer);
             }
             Some(Datagram::Answer(nonce)) => {
-                self.arrived(Input::ProbeAck { peer: node_key(&peer), nonce });
+                self.arrived(Input::ProbeAck {
+                    peer: node_key(&peer),
+                    nonce,
+                });
             }
             None => {}
         }
@@ -209,10 +225,16 @@ impl Transport {
     /// Probes a peer: over its link if there is one, else by making one.
     pub(super) fn probe(&self, peer: PeerId, nonce: u64) {
         let datagram = Datagram::Probe(nonce).encode();
-        if self.0.links.send_datagram(&peer, DatagramKind::Discovery, &datagram) {
+        if self
+            .0
+            .links
+            .send_datagram(&peer, DatagramKind::Discovery, &datagram)
+        {
             return self.hold(peer);
         }
-        let Some(room) = room(&self.0.outgoing, 0) else { return };
+        let Some(room) = room(&self.0.outgoing, 0) else {
+            return;
+        };
         let transport = self.clone();
         self.0.links.tasks().spawn(async move {
             let input = match transport.open(peer, Greeting::Probe).await {
@@ -245,7 +267,10 @@ impl Transport {
     /// Lets go of links to peers that are no longer probed.
     pub(super) fn release_links(&self) {
         let now = Instant::now();
-        self.0.held.lock().retain(|_, (_, last)| now.duration_since(*last) < HOLD);
+        self.0
+            .held
+            .lock()
+            .retain(|_, (_, last)| now.duration_since(*last) < HOLD);
     }
 
     /// Asks a peer for its own entry.
@@ -253,18 +278,23 @@ impl Transport {
         &self,
         peer: impl Into<EndpointAddr>,
     ) -> Result<SignedPeerEntry, Error> {
-        let (peer, opened) =
-            self.open(peer, Greeting::WhoAreYou).await.map_err(Error::Link)?;
+        let (peer, opened) = self
+            .open(peer, Greeting::WhoAreYou)
+            .await
+            .map_err(Error::Link)?;
         let max = self.0.links.limits().entry_bytes;
-        let entry: SignedPeerEntry = codec::decode_bounded(&opened.reply, max)
-            .map_err(|_| Error::InvalidSignature)?;
+        let entry: SignedPeerEntry =
+            codec::decode_bounded(&opened.reply, max).map_err(|_| Error::InvalidSignature)?;
         if *entry.id() != peer {
             return Err(Error::PeerIdChanged(peer, *entry.id()));
         }
         let local_network = *self.0.links.network_id();
         if *entry.network_id() != local_network {
             let remote_network = *entry.network_id();
-            return Err(Error::DifferentNetwork { local_network, remote_network });
+            return Err(Error::DifferentNetwork {
+                local_network,
+                remote_network,
+            });
         }
         Ok(entry)
     }
@@ -278,7 +308,9 @@ impl Transport {
         let peer = address.id;
         let resource = Digest::zero();
         let links = &self.0.links;
-        let opened = links.open(address, Protocol::Discovery, resource, greeting.encode()).await?;
+        let opened = links
+            .open(address, Protocol::Discovery, resource, greeting.encode())
+            .await?;
         Ok((peer, opened))
     }
 

@@ -69,7 +69,10 @@ impl fmt::Display for PeerEntryVersion {
 
 impl From<PeerEntryVersion> for Version {
     fn from(version: PeerEntryVersion) -> Self {
-        Self { start: version.0, seq: version.1 }
+        Self {
+            start: version.0,
+            seq: version.1,
+        }
     }
 }
 
@@ -81,7 +84,9 @@ impl From<Version> for PeerEntryVersion {
 
 /// The wall clock, microseconds since the Unix epoch; zero for clocks set before it.
 pub(super) fn unix_micros() -> u64 {
-    let since_epoch: Duration = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch: Duration = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -50,7 +50,9 @@ impl Greeting {
         let (kind, rest) = bytes.split_first()?;
         match (kind, rest) {
             (0, _) => Some(Self::Message(bytes.slice(1..))),
-            (1, len) => Some(Self::LongMessage { len: u32::from_be_bytes(len.try_into().ok()?) }),
+            (1, len) => Some(Self::LongMessage {
+                len: u32::from_be_bytes(len.try_into().ok()?),
+            }),
             (2, []) => Some(Self::Probe),
             (3, []) => Some(Self::WhoAreYou),
             _ => None,

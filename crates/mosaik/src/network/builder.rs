@@ -1,12 +1,7 @@
 //! [`NetworkBuilder`]: everything that can be set before a network starts.
 
 use {
-    super::{
-        NetworkId,
-        error::Error,
-        handle::Network,
-        preset::{Preset, UnknownPreset},
-    },
+    super::{NetworkId, error::Error, handle::Network, preset::Preset},
     crate::{discovery, streams},
     iroh::{RelayMode, SecretKey},
     mosaik_primitives::Limits,
@@ -117,9 +112,7 @@ impl NetworkBuilder {
     fn config(self) -> Result<NetworkConfig, Error> {
         Ok(NetworkConfig {
             network_id: self.network_id.ok_or(Error::MissingNetworkId)?,
-            preset: self
-                .preset
-                .map_or_else(Preset::from_env, |preset| Ok::<_, UnknownPreset>(preset))?,
+            preset: self.preset.map_or_else(Preset::from_env, Ok)?,
             relay_mode: self.relay_mode,
             addresses: self.addresses,
             secret_key: self.secret_key.unwrap_or_else(SecretKey::generate),

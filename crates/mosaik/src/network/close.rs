@@ -9,14 +9,7 @@ use {
 
 /// A reason for ending a connection or a sub-stream: a number on the wire, a type in the program.
 pub trait CloseReason:
-    Error
-    + Into<ApplicationClose>
-    + PartialEq<ApplicationClose>
-    + Clone
-    + Sized
-    + Send
-    + Sync
-    + 'static
+    Error + Into<ApplicationClose> + PartialEq<ApplicationClose> + Clone + Sized + Send + Sync + 'static
 {
 }
 

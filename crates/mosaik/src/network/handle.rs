@@ -65,8 +65,12 @@ impl Network {
         let endpoint = transport::bind(&config).await?;
         let listing = Listing::new(endpoint.addr());
         let tasks = Tasks::default();
-        let links =
-            Links::start(endpoint.clone(), config.network_id, config.limits.clone(), tasks.clone());
+        let links = Links::start(
+            endpoint.clone(),
+            config.network_id,
+            config.limits.clone(),
+            &tasks,
+        );
         let discovery = match Discovery::start(&links, discovery_config, config.preset).await {
             Ok(discovery) => discovery,
             Err(error) => {
@@ -137,7 +141,10 @@ impl Network {
 
 impl Running {
     async fn close(&self) {
-        if tokio::time::timeout(DRAIN, self.streams.close()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.streams.close())
+            .await
+            .is_err()
+        {
             tracing::warn!("closing with items that no consumer took in time");
         }
         self.discovery.close().await;
@@ -150,7 +157,9 @@ impl Running {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        let Some(running) = self.running.take() else { return };
+        let Some(running) = self.running.take() else {
+            return;
+        };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(async move { running.close().await });

@@ -15,7 +15,10 @@ pub struct LocalNode {
 
 impl LocalNode {
     pub(super) const fn new(endpoint: Endpoint, network_id: NetworkId) -> Self {
-        Self { endpoint, network_id }
+        Self {
+            endpoint,
+            network_id,
+        }
     }
 
     /// The network this node is part of.

@@ -91,10 +91,21 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_others_are_refused() {
-        for preset in [Preset::Isolated, Preset::Local, Preset::Lan, Preset::Internet] {
+        for preset in [
+            Preset::Isolated,
+            Preset::Local,
+            Preset::Lan,
+            Preset::Internet,
+        ] {
             assert_eq!(preset.to_string().parse(), Ok(preset));
         }
         assert_eq!("LAN".parse(), Ok(Preset::Lan));
-        assert!("wan".parse::<Preset>().unwrap_err().to_string().contains("wan"));
+        assert!(
+            "wan"
+                .parse::<Preset>()
+                .unwrap_err()
+                .to_string()
+                .contains("wan")
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! The transport under the links: the endpoint's settings for each preset.
 
 use {
-    super::{ALPN, address_book::AddressBook, builder::NetworkConfig, error::Error, preset::Preset},
+    super::{
+        ALPN, address_book::AddressBook, builder::NetworkConfig, error::Error, preset::Preset,
+    },
     core::time::Duration,
     iroh::{
         Endpoint, RelayMode,

@@ -55,7 +55,11 @@ pub mod backoff {
 
     impl Clone for ExponentialBackoff {
         fn clone(&self) -> Self {
-            Self { turn: None, since: None, ..*self }
+            Self {
+                turn: None,
+                since: None,
+                ..*self
+            }
         }
     }
 
@@ -67,7 +71,7 @@ pub mod backoff {
                 randomization_factor: 0.5,
                 multiplier: 1.5,
                 max_interval: Duration::from_secs(15),
-                max_elapsed_time: Some(Duration::from_secs(5 * 60)),
+                max_elapsed_time: Some(Duration::from_mins(5)),
                 turn: None,
                 since: None,
             }
@@ -226,11 +230,12 @@ impl ConfigBuilder {
     /// The configuration, checked: a backoff that yields no first wait, or a first wait of over
     /// a day, is refused.
     pub fn build(self) -> Result<Config, ConfigBuilderError> {
-        let backoff =
-            self.backoff.unwrap_or_else(|| factory(backoff::ExponentialBackoff::default()));
+        let backoff = self
+            .backoff
+            .unwrap_or_else(|| factory(backoff::ExponentialBackoff::default()));
         match backoff().next_backoff() {
             None => Err("the backoff allows no attempt at all".to_owned().into()),
-            Some(wait) if wait > Duration::from_secs(24 * 60 * 60) => {
+            Some(wait) if wait > Duration::from_hours(24) => {
                 Err(format!("the backoff's first wait is {wait:?}").into())
             }
             Some(_) => Ok(Config { backoff }),
@@ -261,7 +266,9 @@ mod tests {
             .with_max_interval(Duration::from_millis(35))
             .with_randomization_factor(0.0)
             .build();
-        let waits: Vec<_> = (0..4).map(|_| backoff.next_backoff().unwrap().as_millis()).collect();
+        let waits: Vec<_> = (0..4)
+            .map(|_| backoff.next_backoff().unwrap().as_millis())
+            .collect();
         assert_eq!(waits, [10, 20, 35, 35]);
         backoff.reset();
         assert_eq!(backoff.next_backoff().unwrap().as_millis(), 10);

@@ -85,12 +85,18 @@ definition!(
 impl<T: Datum> StreamDef<T> {
     /// The stream whose id is derived from the datum's type.
     pub const fn new() -> Self {
-        Self { stream_id: None, datum: PhantomData }
+        Self {
+            stream_id: None,
+            datum: PhantomData,
+        }
     }
 
     /// The stream of this id.
     pub const fn with_stream_id(stream_id: StreamId) -> Self {
-        Self { stream_id: Some(stream_id), datum: PhantomData }
+        Self {
+            stream_id: Some(stream_id),
+            datum: PhantomData,
+        }
     }
 }
 
@@ -117,24 +123,36 @@ impl<T: Datum> Hash for StreamDef<T> {
 impl<T: Datum> ProducerDef<T> {
     /// The stream of this id, or the one derived from the datum's type.
     pub const fn new(stream_id: Option<StreamId>) -> Self {
-        Self { stream_id, datum: PhantomData }
+        Self {
+            stream_id,
+            datum: PhantomData,
+        }
     }
 
     /// A builder of the producer.
     pub fn open<'s>(&self, network: &'s Network) -> producer::Builder<'s, T> {
-        network.streams().producer_of(StreamDef { stream_id: self.stream_id, datum: PhantomData })
+        network.streams().producer_of(StreamDef {
+            stream_id: self.stream_id,
+            datum: PhantomData,
+        })
     }
 }
 
 impl<T: Datum> ConsumerDef<T> {
     /// The stream of this id, or the one derived from the datum's type.
     pub const fn new(stream_id: Option<StreamId>) -> Self {
-        Self { stream_id, datum: PhantomData }
+        Self {
+            stream_id,
+            datum: PhantomData,
+        }
     }
 
     /// A builder of a consumer.
     pub fn open<'s>(&self, network: &'s Network) -> consumer::Builder<'s, T> {
-        network.streams().consumer_of(StreamDef { stream_id: self.stream_id, datum: PhantomData })
+        network.streams().consumer_of(StreamDef {
+            stream_id: self.stream_id,
+            datum: PhantomData,
+        })
     }
 }
 

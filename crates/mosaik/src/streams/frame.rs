@@ -119,7 +119,11 @@ fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, FrameError> {
             return Ok(Some((value, i + 1)));
         }
     }
-    if bytes.len() >= MAX_PREFIX { Err(FrameError::Varint) } else { Ok(None) }
+    if bytes.len() >= MAX_PREFIX {
+        Err(FrameError::Varint)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Parses the frame at the front of `bytes`; an item may have at most `max` bytes.
@@ -150,7 +154,11 @@ fn parse_control(bytes: &[u8], at: usize) -> Result<Parsed<'_>, FrameError> {
     let Some((value, len)) = varint(&bytes[at + 1..])? else {
         return Ok(Parsed::Incomplete(bytes.len() + 1));
     };
-    let control = if kind == MISSED { Control::Missed(value) } else { Control::End(value) };
+    let control = if kind == MISSED {
+        Control::Missed(value)
+    } else {
+        Control::End(value)
+    };
     Ok(Parsed::Frame(Frame::Control(control), at + 1 + len))
 }
 
@@ -182,12 +190,19 @@ mod tests {
     #[test]
     fn an_item_over_the_limit_is_refused_from_its_length_alone() {
         let frame = item(&[0; 200]);
-        assert_eq!(parse(&frame[..2], 199), Err(FrameError::TooLarge { len: 200, max: 199 }));
+        assert_eq!(
+            parse(&frame[..2], 199),
+            Err(FrameError::TooLarge { len: 200, max: 199 })
+        );
     }
 
     #[test]
     fn control_frames_round_trip_and_unknown_ones_are_refused() {
-        for control in [Control::Missed(u32::MAX), Control::End(10_413), Control::Missed(0)] {
+        for control in [
+            Control::Missed(u32::MAX),
+            Control::End(10_413),
+            Control::Missed(0),
+        ] {
             let bytes = control.encode();
             assert_eq!(
                 parse(&bytes, 0),

@@ -66,7 +66,11 @@ impl Streams {
     pub(crate) async fn close(&self) {
         let producers: Vec<_> = {
             let producers = self.0.producers.lock();
-            producers.values().flatten().map(|(_, registered)| registered.clone()).collect()
+            producers
+                .values()
+                .flatten()
+                .map(|(_, registered)| registered.clone())
+                .collect()
         };
         for producer in &producers {
             producer.close();

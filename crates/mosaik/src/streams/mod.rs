@@ -25,8 +25,7 @@ pub use {
     config::{BackoffFactory, Config, ConfigBuilder, ConfigBuilderError, backoff},
     consumer::Consumer,
     definition::{
-        ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamDef,
-        StreamProducer,
+        ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamDef, StreamProducer,
     },
     handle::Streams,
     mosaik_protocol::subscription::{Criteria, CriteriaError, ParseCriteriaError},

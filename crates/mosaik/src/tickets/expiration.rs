@@ -57,7 +57,11 @@ impl Expiration {
 
     /// `hours` from now; negative hours are in the past.
     pub fn in_n_hours(hours: i64) -> Self {
-        let limit = if hours < 0 { Duration::MIN } else { Duration::MAX };
+        let limit = if hours < 0 {
+            Duration::MIN
+        } else {
+            Duration::MAX
+        };
         Self::after(Duration::try_hours(hours).unwrap_or(limit))
     }
 
@@ -107,15 +111,24 @@ mod tests {
     fn the_soonest_expiration_is_the_smallest() {
         let soon = Expiration::in_1h();
         let late = Expiration::in_24h();
-        assert_eq!([Expiration::Never, late, soon].into_iter().min(), Some(soon));
+        assert_eq!(
+            [Expiration::Never, late, soon].into_iter().min(),
+            Some(soon)
+        );
         assert!(late < Expiration::never());
-        assert_eq!(Expiration::Never.cmp(&Expiration::Never), std::cmp::Ordering::Equal);
+        assert_eq!(
+            Expiration::Never.cmp(&Expiration::Never),
+            std::cmp::Ordering::Equal
+        );
     }
 
     #[test]
     fn remaining_time_ends_at_zero() {
         assert_eq!(Expiration::Never.remaining(), None);
-        assert_eq!(Expiration::already_expired().remaining(), Some(Duration::zero()));
+        assert_eq!(
+            Expiration::already_expired().remaining(),
+            Some(Duration::zero())
+        );
         assert!(Expiration::already_expired().is_expired());
         assert!(Expiration::in_n_hours(-1).is_expired());
         let left = Expiration::in_3h().remaining().unwrap();
@@ -125,8 +138,14 @@ mod tests {
 
     #[test]
     fn absurd_durations_saturate() {
-        assert_eq!(Expiration::in_n_hours(i64::MAX), Expiration::At(DateTime::<Utc>::MAX_UTC));
-        assert_eq!(Expiration::in_n_hours(i64::MIN), Expiration::At(DateTime::<Utc>::MIN_UTC));
+        assert_eq!(
+            Expiration::in_n_hours(i64::MAX),
+            Expiration::At(DateTime::<Utc>::MAX_UTC)
+        );
+        assert_eq!(
+            Expiration::in_n_hours(i64::MIN),
+            Expiration::At(DateTime::<Utc>::MIN_UTC)
+        );
         assert!(!Expiration::after(Duration::MAX).is_expired());
     }
 
@@ -134,7 +153,10 @@ mod tests {
     fn it_survives_encoding() {
         for expiration in [Expiration::Never, Expiration::in_1h()] {
             let bytes = postcard::to_stdvec(&expiration).unwrap();
-            assert_eq!(postcard::from_bytes::<Expiration>(&bytes).unwrap(), expiration);
+            assert_eq!(
+                postcard::from_bytes::<Expiration>(&bytes).unwrap(),
+                expiration
+            );
         }
     }
 }

@@ -42,7 +42,13 @@ impl Ticket {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ticket({}, class {}, {} bytes)", self.id(), self.class, self.data.len())
+        write!(
+            f,
+            "Ticket({}, class {}, {} bytes)",
+            self.id(),
+            self.class,
+            self.data.len()
+        )
     }
 }
 
@@ -61,8 +67,14 @@ mod tests {
     fn identity_covers_class_and_data() {
         let ticket = Ticket::new(Digest::from("a"), Bytes::from_static(b"data"));
         assert_eq!(ticket.id(), Digest::from("a").derive(b"data"));
-        let of_other_class = Ticket { class: Digest::from("b"), ..ticket.clone() };
-        let of_other_data = Ticket { data: Bytes::from_static(b"datum"), ..ticket.clone() };
+        let of_other_class = Ticket {
+            class: Digest::from("b"),
+            ..ticket.clone()
+        };
+        let of_other_data = Ticket {
+            data: Bytes::from_static(b"datum"),
+            ..ticket.clone()
+        };
         assert_ne!(ticket.id(), of_other_class.id());
         assert_ne!(ticket.id(), of_other_data.id());
     }

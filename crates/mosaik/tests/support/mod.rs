@@ -12,7 +12,9 @@ use {
 
 /// A deadline that is generous on a machine of usual load; `TIME_FACTOR` stretches it.
 pub fn patience(seconds: u64) -> Duration {
-    let factor = std::env::var("TIME_FACTOR").ok().and_then(|text| text.parse::<f64>().ok());
+    let factor = std::env::var("TIME_FACTOR")
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
     Duration::from_secs(seconds).mul_f64(factor.unwrap_or(1.0).max(0.1))
 }
 
@@ -39,7 +41,10 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn network_id() -> Digest {
     if let Ok(filter) = std::env::var("TEST_TRACE") {
         // The first test of the process sets it for all.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
     }
     Digest::random()
 }
@@ -51,13 +56,20 @@ pub fn isolated(network: Digest) -> NetworkBuilder {
 
 /// A node that talks to nobody but the peers it is given.
 pub async fn node(network: Digest) -> Network {
-    isolated(network).build().await.expect("a node starts on loopback")
+    isolated(network)
+        .build()
+        .await
+        .expect("a node starts on loopback")
 }
 
 /// A node that is introduced to `peer`.
 pub async fn node_knowing(network: Digest, peer: &Network) -> Network {
     let discovery = mosaik::discovery::Config::builder().with_bootstrap(peer.local().addr());
-    isolated(network).with_discovery(discovery).build().await.expect("a node starts on loopback")
+    isolated(network)
+        .with_discovery(discovery)
+        .build()
+        .await
+        .expect("a node starts on loopback")
 }
 
 /// As many nodes as asked for, the first of which all others are introduced to.

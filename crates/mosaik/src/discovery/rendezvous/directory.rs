@@ -63,7 +63,10 @@ impl Location {
     }
 
     pub(super) fn under(base: PathBuf, network: &NetworkId) -> Self {
-        Self { base, network: network.to_string() }
+        Self {
+            base,
+            network: network.to_string(),
+        }
     }
 
     /// Opens the directory, making it where it is missing.
@@ -134,8 +137,13 @@ impl Directory {
 
     /// What is no note is one that was being written when its process ended, unless it is young.
     fn remove_leftover(&self, name: &str) {
-        let Ok(status) = fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let Ok(status) = fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return;
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let age_s = now.saturating_sub(u64::try_from(status.st_mtime).unwrap_or(0));
         let is_file = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
         if name.starts_with('.') && is_file && age_s > EXPIRY.as_secs() {
@@ -153,7 +161,10 @@ impl Directory {
             return None;
         }
         let mut bytes = Vec::new();
-        File::from(file).take(Note::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
+        File::from(file)
+            .take(Note::MAX_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .ok()?;
         Some(bytes)
     }
 
@@ -237,13 +248,23 @@ pub(super) mod tests {
         directory.remove(&peer(2));
         scratch.location().remove_if_empty();
         assert!(directory.write(&peer(1), b"into nowhere").is_err());
-        scratch.location().open().unwrap().write(&peer(1), b"anew").unwrap();
+        scratch
+            .location()
+            .open()
+            .unwrap()
+            .write(&peer(1), b"anew")
+            .unwrap();
     }
 
     #[test]
     fn everything_made_is_for_the_owner_only() {
         let scratch = Scratch::new();
-        scratch.location().open().unwrap().write(&peer(1), b"note").unwrap();
+        scratch
+            .location()
+            .open()
+            .unwrap()
+            .write(&peer(1), b"note")
+            .unwrap();
         let base = scratch.0.join("mosaik");
         let network = base.join(NetworkId::from("net").to_string());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -256,7 +277,10 @@ pub(super) mod tests {
         let scratch = Scratch::new();
         drop(scratch.location().open().unwrap());
         set_mode(&scratch.0.join("mosaik"), 0o755);
-        assert!(matches!(scratch.location().open(), Err(DirectoryError::Open(_))));
+        assert!(matches!(
+            scratch.location().open(),
+            Err(DirectoryError::Open(_))
+        ));
     }
 
     #[test]
@@ -266,11 +290,17 @@ pub(super) mod tests {
         std::fs::create_dir(&elsewhere).unwrap();
         set_mode(&elsewhere, 0o700);
         std::os::unix::fs::symlink(&elsewhere, scratch.0.join("mosaik")).unwrap();
-        assert!(matches!(scratch.location().open(), Err(DirectoryError::Io(_, _))));
+        assert!(matches!(
+            scratch.location().open(),
+            Err(DirectoryError::Io(_, _))
+        ));
 
         std::fs::remove_file(scratch.0.join("mosaik")).unwrap();
         let directory = scratch.location().open().unwrap();
-        let network = scratch.0.join("mosaik").join(NetworkId::from("net").to_string());
+        let network = scratch
+            .0
+            .join("mosaik")
+            .join(NetworkId::from("net").to_string());
         std::fs::write(elsewhere.join("note"), b"outside").unwrap();
         let link = network.join(peer(1).to_string());
         std::os::unix::fs::symlink(elsewhere.join("note"), &link).unwrap();
@@ -284,7 +314,10 @@ pub(super) mod tests {
     fn what_is_no_file_and_what_is_too_long_is_not_read_whole() {
         let scratch = Scratch::new();
         let directory = scratch.location().open().unwrap();
-        let network = scratch.0.join("mosaik").join(NetworkId::from("net").to_string());
+        let network = scratch
+            .0
+            .join("mosaik")
+            .join(NetworkId::from("net").to_string());
         std::fs::create_dir(network.join(peer(1).to_string())).unwrap();
         assert_eq!(directory.read(&peer(1)), None);
         directory.write(&peer(2), &vec![0; 1 << 20]).unwrap();

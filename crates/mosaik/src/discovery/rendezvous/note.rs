@@ -88,7 +88,11 @@ impl Note {
         let digest = Digest::hash(&signed.note);
         let valid = note.address.id == *peer
             && Statement::Note.verify(&signed.signature, network, peer, VERSION, &digest);
-        if valid { Ok(note) } else { Err(NoteError::Signature) }
+        if valid {
+            Ok(note)
+        } else {
+            Err(NoteError::Signature)
+        }
     }
 
     /// Whether whoever left it is gone: the process has ended, or no longer refreshes it.
@@ -130,10 +134,15 @@ mod tests {
         let network = NetworkId::from("net");
         let bytes = note().encode(&secret(), &network).unwrap();
         let decode = |network, peer| Note::decode(&bytes, network, peer);
-        assert_eq!(decode(&network, &secret().public()).unwrap().address, note().address);
+        assert_eq!(
+            decode(&network, &secret().public()).unwrap().address,
+            note().address
+        );
         assert!(decode(&NetworkId::from("other"), &secret().public()).is_err());
         assert!(decode(&network, &SecretKey::from_bytes(&[2; 32]).public()).is_err());
-        let foreign = note().encode(&SecretKey::from_bytes(&[2; 32]), &network).unwrap();
+        let foreign = note()
+            .encode(&SecretKey::from_bytes(&[2; 32]), &network)
+            .unwrap();
         assert!(Note::decode(&foreign, &network, &secret().public()).is_err());
     }
 
@@ -162,8 +171,21 @@ mod tests {
         let pid = child.id() as i32;
         child.wait().unwrap();
         assert!(Note { pid, ..note() }.is_stale());
-        assert!(!Note { pid, pid_namespace: u64::MAX, ..note() }.is_stale());
+        assert!(
+            !Note {
+                pid,
+                pid_namespace: u64::MAX,
+                ..note()
+            }
+            .is_stale()
+        );
         let old = unix_micros() - EXPIRY.as_micros() as u64 - 1_000_000;
-        assert!(Note { issued_us: old, ..note() }.is_stale());
+        assert!(
+            Note {
+                issued_us: old,
+                ..note()
+            }
+            .is_stale()
+        );
     }
 }

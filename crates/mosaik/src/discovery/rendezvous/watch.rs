@@ -57,7 +57,10 @@ pub(super) fn start_at(
         introducer: introducer.clone(),
     };
     links.tasks().spawn(watcher.run());
-    Some(Rendezvous { location, peer: links.local_id() })
+    Some(Rendezvous {
+        location,
+        peer: links.local_id(),
+    })
 }
 
 impl Rendezvous {
@@ -99,9 +102,9 @@ impl Watcher {
         let mut seen = Seen::new();
         loop {
             let address = self.endpoint.addr();
-            let due = written.as_ref().is_none_or(|(before, at)| {
-                *before != address || at.elapsed() >= REFRESH
-            });
+            let due = written
+                .as_ref()
+                .is_none_or(|(before, at)| *before != address || at.elapsed() >= REFRESH);
             let note = due.then(|| Note::new(address.clone()));
             let desk = Arc::clone(&self.desk);
             let looked = blocking(move || {
@@ -109,7 +112,9 @@ impl Watcher {
                 (unknown, seen)
             })
             .await;
-            let Some((unknown, now_seen)) = looked else { return };
+            let Some((unknown, now_seen)) = looked else {
+                return;
+            };
             seen = now_seen;
             match unknown {
                 Ok(unknown) => {
@@ -150,7 +155,9 @@ impl Desk {
             let bytes = note
                 .encode(&self.secret, &self.network)
                 .ok_or("this node has more addresses than a note holds")?;
-            directory.write(&me, &bytes).map_err(|error| error.to_string())?;
+            directory
+                .write(&me, &bytes)
+                .map_err(|error| error.to_string())?;
         }
         let peers = directory.peers().map_err(|error| error.to_string())?;
         seen.retain(|peer, _| peers.contains(peer));
@@ -167,7 +174,11 @@ impl Desk {
                 unknown.push(address);
             }
         }
-        if is_there { Ok(unknown) } else { Err("the own note is gone".to_owned()) }
+        if is_there {
+            Ok(unknown)
+        } else {
+            Err("the own note is gone".to_owned())
+        }
     }
 
     /// Where a peer is, if its note is good.

@@ -3,7 +3,7 @@
 use {
     super::{
         conn::{Conn, LinkUse},
-        header::{Answer, Header, Protocol, ReadBodyError, read_body},
+        header::{Answer, Header, ReadBodyError, read_body},
         table::{Links, close},
     },
     crate::{
@@ -39,14 +39,15 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// The link it came over.
-    pub(crate) fn link(&self) -> &LinkUse {
-        &self.link
-    }
-
     /// Accepts with a reply of at most `Limits::reply_bytes`; `None` when the peer has gone.
-    pub(crate) async fn accept(mut self, reply: Bytes) -> Option<(SendStream, RecvStream, LinkUse)> {
-        self.send.write_chunk(Answer::Accepted(reply).encode()).await.ok()?;
+    pub(crate) async fn accept(
+        mut self,
+        reply: Bytes,
+    ) -> Option<(SendStream, RecvStream, LinkUse)> {
+        self.send
+            .write_chunk(Answer::Accepted(reply).encode())
+            .await
+            .ok()?;
         Some((self.send, self.recv, self.link))
     }
 
@@ -65,8 +66,7 @@ impl Links {
         let handshakes = Arc::new(Semaphore::new(self.0.limits.pending_handshakes));
         while let Some(incoming) = self.0.endpoint.accept().await {
             let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                metrics::counter!("mosaik.network.connections.refused", "reason" => "handshakes")
-                    .increment(1);
+                self.0.meter.refused("handshakes");
                 incoming.refuse();
                 continue;
             };
@@ -77,7 +77,9 @@ impl Links {
                 continue;
             }
             let links = self.clone();
-            self.0.tasks.spawn(async move { links.handshake(incoming, permit).await });
+            self.0
+                .tasks
+                .spawn(async move { links.handshake(incoming, permit).await });
         }
     }
 
@@ -91,8 +93,7 @@ impl Links {
                 return;
             }
             Err(_) => {
-                metrics::counter!("mosaik.network.connections.refused", "reason" => "timeout")
-                    .increment(1);
+                self.0.meter.refused("timeout");
                 return;
             }
         };
@@ -139,8 +140,7 @@ impl Links {
                     if self.connections_with(&conn.peer()) > 1 {
                         conn.set_greeted();
                     } else {
-                        metrics::counter!("mosaik.network.connections.refused", "reason" => "silent")
-                            .increment(1);
+                        self.0.meter.refused("silent");
                         close(&connection, HandshakeTimeout::REASON);
                     }
                 }
@@ -178,7 +178,9 @@ impl Links {
             Ok(Ok(body)) => match Header::decode(&body) {
                 Ok(header) if header.network == self.0.network_id => {
                     link.conn().set_greeted();
-                    let Some(server) = self.server(header.protocol) else { return };
+                    let Some(server) = self.server(header.protocol) else {
+                        return;
+                    };
                     let incoming = Incoming {
                         peer: link.peer(),
                         resource: header.resource,
@@ -199,23 +201,12 @@ impl Links {
             Ok(Err(ReadBodyError::Ended(_))) => return,
             Err(_) => HandshakeTimeout::REASON,
         };
-        metrics::counter!("mosaik.network.substreams.refused", "reason" => refusal.text)
-            .increment(1);
+        self.0.meter.refused_substream(refusal.text);
         let answer = Answer::Refused(refusal).encode();
         if send.write_chunk(answer).await.is_ok() && send.finish().is_ok() {
             let stopped = send.stopped();
             // The peer has it, or does not care.
             let _ = tokio::time::timeout(limits.handshake_timeout, stopped).await;
-        }
-    }
-}
-
-impl Protocol {
-    /// The protocol's name in logs.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Discovery => "discovery",
-            Self::Stream => "stream",
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Conn {
     lost: AtomicBool,
     /// Set once the first valid header arrived, or from the start when this side dialled.
     greeted: AtomicBool,
+    /// Bytes sent and received that the metrics have.
+    counted: Mutex<(u64, u64)>,
 }
 
 impl Conn {
@@ -37,6 +39,7 @@ impl Conn {
             idle_since: Mutex::new(Instant::now()),
             lost: AtomicBool::new(false),
             greeted: AtomicBool::new(dialled),
+            counted: Mutex::default(),
         })
     }
 
@@ -60,6 +63,17 @@ impl Conn {
     /// Since when nothing uses it; meaningless while [`Conn::in_use`].
     pub(super) fn idle_since(&self) -> Instant {
         *self.idle_since.lock()
+    }
+
+    /// Bytes sent and received since this was last asked.
+    pub(super) fn take_bytes(&self) -> (u64, u64) {
+        let stats = self.connection.stats();
+        let now = (stats.udp_tx.bytes, stats.udp_rx.bytes);
+        let before = std::mem::replace(&mut *self.counted.lock(), now);
+        (
+            now.0.saturating_sub(before.0),
+            now.1.saturating_sub(before.1),
+        )
     }
 
     pub(super) fn set_lost(&self) {

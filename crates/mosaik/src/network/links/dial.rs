@@ -54,7 +54,9 @@ impl Links {
                 dial
             }
         };
-        dial.await.unwrap_or(Err(LinkError::Shutdown)).map(LinkUse::new)
+        dial.await
+            .unwrap_or(Err(LinkError::Shutdown))
+            .map(LinkUse::new)
     }
 
     async fn attempt(&self, addr: EndpointAddr) -> Outcome {
@@ -69,9 +71,9 @@ impl Links {
             return Ok(self.best(&peer).unwrap_or(conn));
         }
         match outcome {
-            Ok(Ok(connection)) => {
-                self.adopt(connection, true).ok_or_else(|| LinkError::Dial("too many links".into()))
-            }
+            Ok(Ok(connection)) => self
+                .adopt(connection, true)
+                .ok_or_else(|| LinkError::Dial("too many links".into())),
             Ok(Err(error)) => Err(LinkError::Dial(error.to_string().into())),
             Err(_) => Err(LinkError::Timeout),
         }

@@ -34,7 +34,9 @@ impl Protocol {
     pub(crate) const ALL: [Self; 2] = [Self::Discovery, Self::Stream];
 
     fn from_wire(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|protocol| *protocol as u8 == byte)
+        Self::ALL
+            .into_iter()
+            .find(|protocol| *protocol as u8 == byte)
     }
 }
 
@@ -77,7 +79,9 @@ impl Header {
 
     /// Decodes what follows the length.
     pub(crate) fn decode(body: &Bytes) -> Result<Self, HeaderError> {
-        let (fixed, _) = body.split_first_chunk::<FIXED_LEN>().ok_or(HeaderError::Short)?;
+        let (fixed, _) = body
+            .split_first_chunk::<FIXED_LEN>()
+            .ok_or(HeaderError::Short)?;
         if fixed[..2] != MAGIC {
             return Err(HeaderError::Magic);
         }
@@ -151,10 +155,7 @@ pub(crate) enum ReadBodyError {
 }
 
 /// Reads a `u32` length and as many bytes, refusing more than `max` before allocating.
-pub(crate) async fn read_body(
-    recv: &mut RecvStream,
-    max: usize,
-) -> Result<Bytes, ReadBodyError> {
+pub(crate) async fn read_body(recv: &mut RecvStream, max: usize) -> Result<Bytes, ReadBodyError> {
     let mut len = [0; 4];
     recv.read_exact(&mut len).await?;
     let len = u32::from_be_bytes(len) as usize;
@@ -184,9 +185,10 @@ mod tests {
         let bytes = sample().encode();
         assert_eq!(bytes[..4], (bytes.len() as u32 - 4).to_be_bytes());
         assert_eq!(Header::decode(&bytes.slice(4..)), Ok(sample()));
-        for answer in
-            [Answer::Accepted(Bytes::from_static(b"reply")), Answer::Refused(TooSlow::REASON)]
-        {
+        for answer in [
+            Answer::Accepted(Bytes::from_static(b"reply")),
+            Answer::Refused(TooSlow::REASON),
+        ] {
             assert_eq!(Answer::decode(&answer.encode().slice(4..)), Some(answer));
         }
     }
@@ -202,7 +204,10 @@ mod tests {
         assert_eq!(with(0, b'x'), Err(HeaderError::Magic));
         assert_eq!(with(2, 9), Err(HeaderError::Version(9)));
         assert_eq!(with(3, 0), Err(HeaderError::Protocol(0)));
-        assert_eq!(Header::decode(&good.slice(..FIXED_LEN - 1)), Err(HeaderError::Short));
+        assert_eq!(
+            Header::decode(&good.slice(..FIXED_LEN - 1)),
+            Err(HeaderError::Short)
+        );
     }
 
     proptest! {

@@ -50,10 +50,12 @@ pub(super) async fn watch(links: Links) {
         let conns = links.connections();
         let mut next = HashMap::with_capacity(watched.len());
         for conn in &conns {
+            links.0.meter.bytes(conn);
             if conn.in_use() {
                 let id = conn.connection.stable_id();
-                if let Some(state) = look(conn, watched.remove(&id), ran) {
-                    next.insert(id, state);
+                match look(conn, watched.remove(&id), ran) {
+                    Some(state) => drop(next.insert(id, state)),
+                    None => links.0.meter.lost.increment(1),
                 }
             } else {
                 close_if_unused(&links, conn, now);
@@ -72,7 +74,6 @@ fn look(conn: &Arc<Conn>, before: Option<Watched>, ran: Duration) -> Option<Watc
     };
     if silent >= SILENCE {
         tracing::debug!(peer = %conn.peer().fmt_short(), "peer is silent, link lost");
-        metrics::counter!("mosaik.network.connections.lost").increment(1);
         conn.set_lost();
         close(&conn.connection, UnexpectedClose::REASON);
         return None;
@@ -87,7 +88,9 @@ fn look(conn: &Arc<Conn>, before: Option<Watched>, ran: Duration) -> Option<Watc
 
 fn close_if_unused(links: &Links, conn: &Arc<Conn>, now: Instant) {
     let second = links.connections_with(&conn.peer()) > 1
-        && links.best(&conn.peer()).is_some_and(|best| !Arc::ptr_eq(&best, conn));
+        && links
+            .best(&conn.peer())
+            .is_some_and(|best| !Arc::ptr_eq(&best, conn));
     let patience = if second { SECOND_IDLE } else { IDLE };
     if now.saturating_duration_since(conn.idle_since()) >= patience {
         close(&conn.connection, Success::REASON);

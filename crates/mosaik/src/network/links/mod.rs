@@ -20,10 +20,10 @@ mod dial;
 mod error;
 mod header;
 mod liveness;
+mod meter;
 mod table;
 
 pub use error::LinkError;
-#[expect(unused_imports, reason = "named by protocols that hold what they opened")]
 pub(crate) use {
     accept::Incoming,
     conn::LinkUse,

@@ -8,6 +8,7 @@ use {
         error::LinkError,
         header::{Answer, Header, Protocol, read_body},
         liveness,
+        meter::Meter,
     },
     crate::{
         NetworkId, PeerId,
@@ -57,6 +58,7 @@ pub(crate) struct Opened {
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
     /// Keeps the link while the sub-stream is in use.
+    #[expect(dead_code, reason = "held for what its drop does")]
     pub(crate) link: LinkUse,
 }
 
@@ -73,6 +75,7 @@ pub(super) struct Inner {
     pub(super) alpns: RwLock<HashMap<Vec<u8>, AlpnServer>>,
     datagrams: RwLock<HashMap<u8, DatagramServer>>,
     events: broadcast::Sender<LinkEvent>,
+    pub(super) meter: Meter,
 }
 
 /// The links of one network. Cheap to clone.
@@ -81,7 +84,9 @@ pub(crate) struct Links(pub(super) Arc<Inner>);
 
 impl core::fmt::Debug for Links {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Links").field("local_id", &self.local_id()).finish_non_exhaustive()
+        f.debug_struct("Links")
+            .field("local_id", &self.local_id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +96,7 @@ impl Links {
         endpoint: Endpoint,
         network_id: NetworkId,
         limits: Limits,
-        tasks: Tasks,
+        tasks: &Tasks,
     ) -> Self {
         let links = Self(Arc::new(Inner {
             endpoint,
@@ -104,6 +109,7 @@ impl Links {
             alpns: RwLock::default(),
             datagrams: RwLock::default(),
             events: broadcast::channel(EVENTS_BACKLOG).0,
+            meter: Meter::new(&network_id),
         }));
         tasks.spawn(links.clone().accept_loop());
         tasks.spawn(liveness::watch(links.clone()));
@@ -164,7 +170,10 @@ impl Links {
         kind: DatagramKind,
         server: impl Fn(PeerId, Bytes) + Send + Sync + 'static,
     ) {
-        self.0.datagrams.write().insert(kind as u8, Arc::new(server));
+        self.0
+            .datagrams
+            .write()
+            .insert(kind as u8, Arc::new(server));
     }
 
     pub(super) fn datagram(&self, peer: PeerId, mut datagram: Bytes) {
@@ -181,7 +190,9 @@ impl Links {
     /// Sends a datagram over an existing link; `false` when there is none or the datagram does
     /// not fit. Delivery is not promised.
     pub(crate) fn send_datagram(&self, peer: &PeerId, kind: DatagramKind, payload: &[u8]) -> bool {
-        let Some(conn) = self.best(peer) else { return false };
+        let Some(conn) = self.best(peer) else {
+            return false;
+        };
         let mut datagram = BytesMut::with_capacity(1 + payload.len());
         datagram.put_u8(kind as u8);
         datagram.put_slice(payload);
@@ -206,19 +217,11 @@ impl Links {
     /// The transport's estimate of the round trip to a linked peer.
     pub(crate) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         let conn = self.best(peer)?;
-        conn.connection.paths().iter().find(|path| path.is_selected()).map(|path| path.rtt())
-    }
-
-    /// Makes a link without opening anything on it.
-    pub(crate) async fn connect(
-        &self,
-        peer: impl Into<EndpointAddr>,
-    ) -> Result<LinkUse, LinkError> {
-        let addr = peer.into();
-        match self.hold(&addr.id) {
-            Some(link) => Ok(link),
-            None => self.dial(addr).await,
-        }
+        conn.connection
+            .paths()
+            .iter()
+            .find(|path| path.is_selected())
+            .map(|path| path.rtt())
     }
 
     /// Opens a sub-stream to `peer`, dialling it if there is no link.
@@ -234,10 +237,19 @@ impl Links {
     ) -> Result<Opened, LinkError> {
         let max = self.0.limits.greeting_bytes;
         if greeting.len() > max {
-            return Err(LinkError::GreetingTooLarge { len: greeting.len(), max });
+            return Err(LinkError::GreetingTooLarge {
+                len: greeting.len(),
+                max,
+            });
         }
         let addr = peer.into();
-        let header = Header { protocol, network: self.0.network_id, resource, greeting }.encode();
+        let header = Header {
+            protocol,
+            network: self.0.network_id,
+            resource,
+            greeting,
+        }
+        .encode();
         if let Some(link) = self.hold(&addr.id) {
             match self.open_on(link, header.clone()).await {
                 // The link was closed as unused while we wanted it: the peer has accepted
@@ -248,9 +260,11 @@ impl Links {
             }
         }
         let link = self.dial(addr).await?;
-        self.open_on(link, header).await.map_err(|error| match error {
-            OpenOn::ConnectionEnded(error) | OpenOn::Failed(error) => error,
-        })
+        self.open_on(link, header)
+            .await
+            .map_err(|error| match error {
+                OpenOn::ConnectionEnded(error) | OpenOn::Failed(error) => error,
+            })
     }
 
     async fn open_on(&self, link: LinkUse, header: Bytes) -> Result<Opened, OpenOn> {
@@ -258,29 +272,26 @@ impl Links {
         let exchange = async {
             let (mut send, mut recv) = link.connection().open_bi().await?;
             if send.write_chunk(header).await.is_err() {
-                return Err(self.ended(&link));
+                return Err(ended(&link));
             }
             // The answer may carry more than a greeting: a whole discovery entry, for one.
             match read_body(&mut recv, 1 + limits.reply_bytes).await {
                 Ok(body) => Ok((send, recv, body)),
-                Err(_) => Err(self.ended(&link)),
+                Err(_) => Err(ended(&link)),
             }
         };
         let (send, recv, body) = tokio::time::timeout(limits.handshake_timeout, exchange)
             .await
             .map_err(|_| OpenOn::Failed(LinkError::Timeout))??;
         match Answer::decode(&body) {
-            Some(Answer::Accepted(reply)) => Ok(Opened { reply, send, recv, link }),
+            Some(Answer::Accepted(reply)) => Ok(Opened {
+                reply,
+                send,
+                recv,
+                link,
+            }),
             Some(Answer::Refused(reason)) => Err(OpenOn::Failed(LinkError::refused(reason))),
             None => Err(OpenOn::Failed(LinkError::Malformed)),
-        }
-    }
-
-    /// Why a sub-stream ended before its answer: with its connection, or alone.
-    fn ended(&self, link: &LinkUse) -> OpenOn {
-        match link.connection().close_reason() {
-            Some(error) => OpenOn::from(error),
-            None => OpenOn::Failed(LinkError::Malformed),
         }
     }
 
@@ -290,12 +301,20 @@ impl Links {
         let mut open = table.get(peer)?.iter().filter(|conn| conn.is_open());
         let local = self.local_id();
         let first = open.next()?;
-        Some(Arc::clone(open.find(|conn| conn.is_preferred(local)).filter(|_| !first.is_preferred(local)).unwrap_or(first)))
+        Some(Arc::clone(
+            open.find(|conn| conn.is_preferred(local))
+                .filter(|_| !first.is_preferred(local))
+                .unwrap_or(first),
+        ))
     }
 
     /// Adds a connection to the table; `None` when the limits leave no room for it, in which
     /// case it is closed.
-    pub(super) fn add(&self, connection: iroh::endpoint::Connection, dialled: bool) -> Option<Arc<Conn>> {
+    pub(super) fn add(
+        &self,
+        connection: iroh::endpoint::Connection,
+        dialled: bool,
+    ) -> Option<Arc<Conn>> {
         let conn = Conn::new(connection, dialled);
         let limits = &self.0.limits;
         let mut table = self.0.table.lock();
@@ -312,7 +331,7 @@ impl Links {
         let first = conns.is_empty();
         conns.push(Arc::clone(&conn));
         drop(table);
-        metrics::counter!("mosaik.network.connections.opened").increment(1);
+        self.0.meter.opened.increment(1);
         if first {
             self.announce(LinkEvent::Up(conn.peer()));
         }
@@ -320,16 +339,19 @@ impl Links {
     }
 
     pub(super) fn remove(&self, conn: &Arc<Conn>, error: &ConnectionError) {
+        self.0.meter.bytes(conn);
         let mut table = self.0.table.lock();
-        let Some(conns) = table.get_mut(&conn.peer()) else { return };
+        let Some(conns) = table.get_mut(&conn.peer()) else {
+            return;
+        };
         conns.retain(|other| !Arc::ptr_eq(other, conn));
         if !conns.is_empty() {
             return;
         }
         table.remove(&conn.peer());
         drop(table);
-        let lost = conn.is_lost()
-            || matches!(error, ConnectionError::TimedOut | ConnectionError::Reset);
+        let lost =
+            conn.is_lost() || matches!(error, ConnectionError::TimedOut | ConnectionError::Reset);
         self.announce(if lost {
             LinkEvent::Lost(conn.peer())
         } else {
@@ -369,6 +391,14 @@ enum OpenOn {
 impl From<ConnectionError> for OpenOn {
     fn from(error: ConnectionError) -> Self {
         Self::ConnectionEnded(error.into())
+    }
+}
+
+/// Why a sub-stream ended before its answer: with its connection, or alone.
+fn ended(link: &LinkUse) -> OpenOn {
+    match link.connection().close_reason() {
+        Some(error) => OpenOn::from(error),
+        None => OpenOn::Failed(LinkError::Malformed),
     }
 }
 

@@ -72,7 +72,12 @@ impl<'s, D: Datum> Builder<'s, D> {
             online_when: Box::new(|conditions| conditions.minimum_of(0)),
             ticket_validators: Vec::new(),
         };
-        Self { streams, config, requirements: Vec::new(), datum: core::marker::PhantomData }
+        Self {
+            streams,
+            config,
+            requirements: Vec::new(),
+            datum: core::marker::PhantomData,
+        }
     }
 
     /// Which items are wanted; the producer sends no others. Default: all.
@@ -140,8 +145,7 @@ impl<'s, D: Datum> Builder<'s, D> {
         let limits = streams.0.links.limits();
         let labels = streams.labels(&self.config.stream_id);
         let channels = ChannelsSender::new();
-        let conditions =
-            (self.config.online_when)(ChannelConditions::new(channels.subscribe(), 1));
+        let conditions = (self.config.online_when)(ChannelConditions::new(channels.subscribe(), 1));
         let online = Online::new(conditions.is_condition_met());
         let when = When::new(online.subscribe(), channels.subscribe());
         let shared = Arc::new(Shared {

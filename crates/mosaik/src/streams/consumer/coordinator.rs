@@ -24,7 +24,8 @@ struct Worker {
     target: watch::Sender<Target>,
     /// The version of the entry it was told, unless the producer has gone since.
     version: Option<PeerEntryVersion>,
-    _task: AbortOnDropHandle<()>,
+    #[expect(dead_code, reason = "held for what its drop does")]
+    task: AbortOnDropHandle<()>,
 }
 
 /// Closes the queue when the coordinator ends, however it ends.
@@ -70,7 +71,9 @@ pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>) {
         }
         workers.retain(|peer, worker| {
             if gone.contains(peer) {
-                worker.target.send_if_modified(|target| std::mem::take(&mut target.advertised));
+                worker
+                    .target
+                    .send_if_modified(|target| std::mem::take(&mut target.advertised));
                 worker.version = None;
             }
             !worker.target.is_closed()
@@ -97,8 +100,15 @@ fn assign<D: Datum>(
 ) {
     let id = *info.id();
     let version = Some(info.update_version());
-    let target = Target { info, expiration, advertised: true };
-    match workers.get_mut(&id).filter(|worker| !worker.target.is_closed()) {
+    let target = Target {
+        info,
+        expiration,
+        advertised: true,
+    };
+    match workers
+        .get_mut(&id)
+        .filter(|worker| !worker.target.is_closed())
+    {
         Some(worker) if worker.version == version => {}
         Some(worker) => {
             worker.version = version;
@@ -107,8 +117,15 @@ fn assign<D: Datum>(
         None => {
             let (target, targets) = watch::channel(target);
             let work = worker::run(Arc::clone(shared), targets);
-            let _task = shared.streams.0.links.tasks().spawn_owned(work);
-            workers.insert(id, Worker { target, version, _task });
+            let task = shared.streams.0.links.tasks().spawn_owned(work);
+            workers.insert(
+                id,
+                Worker {
+                    target,
+                    version,
+                    task,
+                },
+            );
         }
     }
 }

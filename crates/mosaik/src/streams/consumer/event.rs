@@ -2,8 +2,12 @@
 
 use {
     crate::PeerId,
+    core::{
+        fmt,
+        pin::Pin,
+        task::{Context, Poll},
+    },
     futures::{Stream, StreamExt, stream::BoxStream},
-    core::{fmt, pin::Pin, task::{Context, Poll}},
     iroh::endpoint::ApplicationClose,
     tokio::sync::broadcast,
 };

@@ -43,7 +43,12 @@ impl<D: Datum> Consumer<D> {
         when: When,
         coordinator: AbortOnDropHandle<()>,
     ) -> Self {
-        Self { shared, when, taken: VecDeque::new(), _coordinator: coordinator }
+        Self {
+            shared,
+            when,
+            taken: VecDeque::new(),
+            _coordinator: coordinator,
+        }
     }
 
     /// The stream.

@@ -48,7 +48,10 @@ pub(super) struct Batch<D> {
 
 impl<D> Default for Batch<D> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), bytes: 0 }
+        Self {
+            items: VecDeque::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -91,9 +94,18 @@ impl<D> Queue<D> {
         let mut state = self.0.lock();
         let id = state.next_id;
         state.next_id += 1;
-        let lane = Lane { id, items: VecDeque::new(), bytes: 0, worker: None, ended: false };
+        let lane = Lane {
+            id,
+            items: VecDeque::new(),
+            bytes: 0,
+            worker: None,
+            ended: false,
+        };
         state.lanes.push(lane);
-        LaneGuard { queue: Arc::clone(self), id }
+        LaneGuard {
+            queue: Arc::clone(self),
+            id,
+        }
     }
 
     /// Takes over what all lanes hold, in turn, into `taken`; `None` when the queue is closed
@@ -207,7 +219,9 @@ impl<D> Lane<D> {
         while self.items.len() < max_items
             && (self.items.is_empty() || self.bytes + average <= max_bytes)
         {
-            let Some(item) = batch.items.pop_front() else { break };
+            let Some(item) = batch.items.pop_front() else {
+                break;
+            };
             self.items.push_back(item);
             self.bytes += average;
             batch.bytes -= average;
@@ -234,7 +248,11 @@ impl<D> Drop for LaneGuard<D> {
 mod tests {
     use {super::*, futures::task::noop_waker_ref};
 
-    fn push(lane: &LaneGuard<u32>, items: impl IntoIterator<Item = u32>, bytes: usize) -> Batch<u32> {
+    fn push(
+        lane: &LaneGuard<u32>,
+        items: impl IntoIterator<Item = u32>,
+        bytes: usize,
+    ) -> Batch<u32> {
         let mut batch = Batch::default();
         items.into_iter().for_each(|item| batch.push(item, bytes));
         let _ = lane.poll_push(&mut batch, &Context::from_waker(noop_waker_ref()));
@@ -245,7 +263,11 @@ mod tests {
     fn a_lane_is_bounded_in_items_and_bytes_but_takes_one_of_any_size() {
         let queue = Arc::new(Queue::new(40, 200));
         let lane = queue.lane();
-        assert_eq!(push(&lane, 0..50, 1).len(), 30, "20 of 50 fit: half of the limit");
+        assert_eq!(
+            push(&lane, 0..50, 1).len(),
+            30,
+            "20 of 50 fit: half of the limit"
+        );
         let mut taken = VecDeque::new();
         assert!(queue.poll_take(&mut taken, None).is_ready());
         assert_eq!(taken, (0..20).collect::<VecDeque<_>>());

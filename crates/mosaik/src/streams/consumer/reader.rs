@@ -54,14 +54,20 @@ impl Reader {
             recv,
             chunks: Vec::new(),
             unparsed: 0..0,
-            parser: Parser { partial: Vec::new(), max_item_bytes },
+            parser: Parser {
+                partial: Vec::new(),
+                max_item_bytes,
+            },
         }
     }
 
     /// Reads what there is into `batch`, waiting for something if there is nothing.
     ///
     /// Dropping the future loses nothing.
-    pub(super) async fn read<D: Datum>(&mut self, batch: &mut Batch<D>) -> Result<Read, ReaderError> {
+    pub(super) async fn read<D: Datum>(
+        &mut self,
+        batch: &mut Batch<D>,
+    ) -> Result<Read, ReaderError> {
         loop {
             while let Some(at) = self.unparsed.next() {
                 let chunk = &mut self.chunks[at];

@@ -119,7 +119,15 @@ impl<'s, D: Datum> Attempt<'s, D> {
             stats: Arc::clone(&stats),
         };
         shared.channels.insert(key, channel);
-        Self { shared, target, producer, key, state, stats, connected: false }
+        Self {
+            shared,
+            target,
+            producer,
+            key,
+            state,
+            stats,
+            connected: false,
+        }
     }
 
     async fn subscribe(mut self, resume: &mut Option<Resume>) -> Ended {
@@ -145,20 +153,34 @@ impl<'s, D: Datum> Attempt<'s, D> {
             () = expired(self.target.expiration) => close::NotAllowed::REASON,
         };
         reader.stop(VarInt::from_u32(reason.code));
-        *resume = Some(Resume { subscribed, received });
+        *resume = Some(Resume {
+            subscribed,
+            received,
+        });
         tracing::debug!(producer = %self.producer.fmt_short(), ?reason, "subscription ended");
         let producer = self.producer;
-        self.shared.tell(ConsumerEvent::Disconnected { producer, reason: reason.into() });
+        self.shared.tell(ConsumerEvent::Disconnected {
+            producer,
+            reason: reason.into(),
+        });
         Ended::Connected
     }
 
-    async fn open(&self, resume: Option<Resume>) -> Result<crate::network::links::Opened, LinkError> {
+    async fn open(
+        &self,
+        resume: Option<Resume>,
+    ) -> Result<crate::network::links::Opened, LinkError> {
         let config = &self.shared.config;
-        let greeting = Subscribe { criteria: config.criteria.to_wire(), resume };
+        let greeting = Subscribe {
+            criteria: config.criteria.to_wire(),
+            resume,
+        };
         let greeting = greeting.to_versioned().map_err(|_| LinkError::Malformed)?;
         let addr = self.target.info.address().clone();
         let links = &self.shared.streams.0.links;
-        links.open(addr, Protocol::Stream, config.stream_id, greeting).await
+        links
+            .open(addr, Protocol::Stream, config.stream_id, greeting)
+            .await
     }
 
     fn refused(&self, error: &LinkError) {
@@ -166,7 +188,10 @@ impl<'s, D: Datum> Attempt<'s, D> {
         let reason = error.refusal().unwrap_or(UnexpectedClose::REASON);
         tracing::debug!(producer = %self.producer.fmt_short(), %error, "subscription refused");
         let producer = self.producer;
-        self.shared.tell(ConsumerEvent::Refused { producer, reason: reason.into() });
+        self.shared.tell(ConsumerEvent::Refused {
+            producer,
+            reason: reason.into(),
+        });
     }
 
     fn accepted(&mut self) {
@@ -177,16 +202,13 @@ impl<'s, D: Datum> Attempt<'s, D> {
         self.shared.stats.set_connected(true);
         self.state.send_replace(State::Connected);
         self.shared.update_online();
-        self.shared.tell(ConsumerEvent::Connected { producer: self.producer });
+        self.shared.tell(ConsumerEvent::Connected {
+            producer: self.producer,
+        });
     }
 
     /// Reads until the subscription ends; answers why.
-    async fn read(
-        &self,
-        reader: &mut Reader,
-        lane: &LaneGuard<D>,
-        received: &mut u64,
-    ) -> Reason {
+    async fn read(&self, reader: &mut Reader, lane: &LaneGuard<D>, received: &mut u64) -> Reason {
         let mut batch = Batch::default();
         loop {
             let read = reader.read(&mut batch).await;
@@ -233,7 +255,10 @@ impl<'s, D: Datum> Attempt<'s, D> {
     fn missed(&self, count: u64) {
         self.stats.add_missed(count as usize);
         self.shared.stats.add_missed(count as usize);
-        self.shared.tell(ConsumerEvent::Missed { producer: self.producer, count });
+        self.shared.tell(ConsumerEvent::Missed {
+            producer: self.producer,
+            count,
+        });
     }
 }
 
@@ -244,7 +269,12 @@ impl<D: Datum> Drop for Attempt<'_, D> {
         self.shared.channels.remove(&self.key);
         if self.connected {
             self.shared.meter.producers.decrement(1.0);
-            let others = self.shared.channels.snapshot().values().any(ChannelInfo::is_connected);
+            let others = self
+                .shared
+                .channels
+                .snapshot()
+                .values()
+                .any(ChannelInfo::is_connected);
             self.shared.stats.set_connected(others);
         }
         self.shared.update_online();

@@ -2,7 +2,11 @@
 
 use {
     super::builder::ProducerConfig,
-    crate::{discovery::PeerInfo, network::close::{NotAllowed, Reason}, tickets::Expiration},
+    crate::{
+        discovery::PeerInfo,
+        network::close::{NotAllowed, Reason},
+        tickets::Expiration,
+    },
 };
 
 /// Asks the predicates and every ticket validator; answers when the admission expires.

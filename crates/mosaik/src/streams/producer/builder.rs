@@ -94,7 +94,12 @@ impl<'s, D: Datum> Builder<'s, D> {
             ticket_validators: Vec::new(),
             history: 0,
         };
-        Self { streams, config, requirements: Vec::new(), undelivered: None }
+        Self {
+            streams,
+            config,
+            requirements: Vec::new(),
+            undelivered: None,
+        }
     }
 
     /// Subscribers need a ticket that this validator accepts; all validators must be satisfied.
@@ -191,9 +196,16 @@ impl<'s, D: Datum> Builder<'s, D> {
         if streams.0.links.tasks().is_cancelled() {
             shared.close();
         }
-        let core = Arc::new(Core::new(Arc::clone(&shared), streams.clone(), self.undelivered));
+        let core = Arc::new(Core::new(
+            Arc::clone(&shared),
+            streams.clone(),
+            self.undelivered,
+        ));
         let weak: Weak<Core<D>> = Arc::downgrade(&core);
-        let registered = Registered { shared: Arc::clone(&shared), core: Arc::new(weak) };
+        let registered = Registered {
+            shared: Arc::clone(&shared),
+            core: Arc::new(weak),
+        };
         of_stream.push((TypeId::of::<D>(), registered));
         drop(producers);
 
@@ -207,10 +219,13 @@ impl<'s, D: Datum> Builder<'s, D> {
 /// The open producer of this type among those of a stream.
 fn existing<D: Datum>(of_stream: &[(TypeId, Registered)]) -> Option<Producer<D>> {
     let of_type = |(id, _): &&(TypeId, Registered)| *id == TypeId::of::<D>();
-    of_stream.iter().filter(of_type).find_map(|(_, registered)| {
-        let core = registered.core.downcast_ref::<Weak<Core<D>>>()?.upgrade()?;
-        (!registered.shared.is_closed()).then(|| Producer::new(core))
-    })
+    of_stream
+        .iter()
+        .filter(of_type)
+        .find_map(|(_, registered)| {
+            let core = registered.core.downcast_ref::<Weak<Core<D>>>()?.upgrade()?;
+            (!registered.shared.is_closed()).then(|| Producer::new(core))
+        })
 }
 
 /// Whether an item that was framed before is wanted.

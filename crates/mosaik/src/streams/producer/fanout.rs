@@ -129,7 +129,9 @@ impl Fanout {
     }
 
     fn ring_start(&self) -> u64 {
-        self.ring.front().map_or(self.head - self.open_items, |chunk| chunk.first)
+        self.ring
+            .front()
+            .map_or(self.head - self.open_items, |chunk| chunk.first)
     }
 
     /// Whether one more item may be pushed; a no is remembered for the referee.
@@ -147,7 +149,10 @@ impl Fanout {
         };
         fits(shared, self.ring_bytes + self.open.len())
             && (self.selecting == 0
-                || self.subscriptions.values().all(|one| fits(one.own.len(), one.own_bytes)))
+                || self
+                    .subscriptions
+                    .values()
+                    .all(|one| fits(one.own.len(), one.own_bytes)))
     }
 
     /// Whether every subscription has taken everything.
@@ -170,7 +175,11 @@ impl Fanout {
             self.head += 1;
         } else {
             if self.open.capacity() - self.open.len() < frame.len() {
-                self.open.reserve(CHUNK_BYTES.min(self.capacity.items * frame.len()).max(frame.len()));
+                self.open.reserve(
+                    CHUNK_BYTES
+                        .min(self.capacity.items * frame.len())
+                        .max(frame.len()),
+                );
             }
             self.open.extend_from_slice(frame.bytes());
             self.open_items += 1;
@@ -195,7 +204,12 @@ impl Fanout {
     }
 
     /// Offers a frame to one subscription that selects.
-    pub(super) fn push_selected(&mut self, id: SubscriptionId, frame: Bytes, wake: &mut Vec<Waker>) {
+    pub(super) fn push_selected(
+        &mut self,
+        id: SubscriptionId,
+        frame: Bytes,
+        wake: &mut Vec<Waker>,
+    ) {
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.own_offered += 1;
             subscription.own_bytes += frame.len();
@@ -219,7 +233,12 @@ impl Fanout {
 
     fn add_chunk(&mut self, bytes: Bytes, items: u64) {
         self.ring_bytes += bytes.len();
-        self.ring.push_back(Chunk { bytes, first: self.head, items, pending: self.sharing });
+        self.ring.push_back(Chunk {
+            bytes,
+            first: self.head,
+            items,
+            pending: self.sharing,
+        });
     }
 
     /// Adds a subscription that gets `history` first, then what is pushed from now on.
@@ -271,7 +290,12 @@ impl Fanout {
     /// all have passed.
     fn pass(&mut self, from: u64, to: u64) {
         let at = self.ring.partition_point(|chunk| chunk.first < from);
-        for chunk in self.ring.iter_mut().skip(at).take_while(|chunk| chunk.end() <= to) {
+        for chunk in self
+            .ring
+            .iter_mut()
+            .skip(at)
+            .take_while(|chunk| chunk.end() <= to)
+        {
             chunk.pending -= 1;
         }
         while self.ring.front().is_some_and(|chunk| chunk.pending == 0) {
@@ -283,10 +307,17 @@ impl Fanout {
 
     /// Collects what a subscription has not taken, at most about `max_bytes` and at least one
     /// frame, and moves its cursor behind it only when [`Fanout::taken`] is called.
-    pub(super) fn collect(&mut self, id: SubscriptionId, max_bytes: usize, out: &mut Vec<Bytes>) -> Batch {
+    pub(super) fn collect(
+        &mut self,
+        id: SubscriptionId,
+        max_bytes: usize,
+        out: &mut Vec<Bytes>,
+    ) -> Batch {
         let mut batch = Batch::default();
         {
-            let Some(subscription) = self.subscriptions.get(&id) else { return batch };
+            let Some(subscription) = self.subscriptions.get(&id) else {
+                return batch;
+            };
             for frame in &subscription.own {
                 if batch.bytes >= max_bytes {
                     return batch;
@@ -300,7 +331,11 @@ impl Fanout {
             }
             batch.upto = subscription.cursor;
         }
-        if self.ring.back().is_none_or(|chunk| chunk.end() <= batch.upto) {
+        if self
+            .ring
+            .back()
+            .is_none_or(|chunk| chunk.end() <= batch.upto)
+        {
             self.seal();
         }
         let from = batch.upto;
@@ -319,7 +354,9 @@ impl Fanout {
 
     /// Says that a collected batch has been handed to the transport.
     pub(super) fn taken(&mut self, id: SubscriptionId, batch: &Batch) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return;
+        };
         for frame in subscription.own.drain(..batch.own) {
             subscription.own_bytes -= frame.len();
         }
@@ -364,7 +401,11 @@ impl Fanout {
     pub(super) fn close(&mut self, wake: &mut Vec<Waker>) {
         self.closed = true;
         self.parked = 0;
-        wake.extend(self.subscriptions.values_mut().filter_map(|one| one.waker.take()));
+        wake.extend(
+            self.subscriptions
+                .values_mut()
+                .filter_map(|one| one.waker.take()),
+        );
     }
 
     pub(super) const fn is_closed(&self) -> bool {
@@ -394,9 +435,17 @@ impl Fanout {
     /// How far each subscription is.
     pub(super) fn standings(&self) -> Vec<Standing> {
         let standing = |(id, one): (&SubscriptionId, &Subscription)| {
-            let shared = if one.selects { 0 } else { self.head - one.cursor };
+            let shared = if one.selects {
+                0
+            } else {
+                self.head - one.cursor
+            };
             let lag = shared as usize + one.own.len();
-            Standing { id: *id, lag, taken: one.offered(self.head) - lag as u64 }
+            Standing {
+                id: *id,
+                lag,
+                taken: one.offered(self.head) - lag as u64,
+            }
         };
         self.subscriptions.iter().map(standing).collect()
     }
@@ -427,7 +476,11 @@ pub(super) struct FrameSource<'b> {
 impl<'b> FrameSource<'b> {
     /// The frame that begins at `start` and ends with the buffer.
     pub(super) const fn new(buffer: &'b mut BytesMut, start: usize) -> Self {
-        Self { buffer, start, shared: None }
+        Self {
+            buffer,
+            start,
+            shared: None,
+        }
     }
 
     pub(super) fn len(&self) -> usize {

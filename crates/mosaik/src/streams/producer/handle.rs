@@ -68,7 +68,12 @@ impl<D: Datum> Core<D> {
         undelivered: Option<UnboundedSender<D>>,
     ) -> Self {
         let max_frame_bytes = streams.0.links.limits().frame_bytes;
-        Self { shared, streams, undelivered, max_frame_bytes }
+        Self {
+            shared,
+            streams,
+            undelivered,
+            max_frame_bytes,
+        }
     }
 
     /// Encodes an item into a frame, and pushes it when `admit` has nothing against it.
@@ -133,8 +138,16 @@ impl<D: Datum> Drop for Core<D> {
 
 impl<D: Datum> Producer<D> {
     pub(super) fn new(core: Arc<Core<D>>) -> Self {
-        let when = When::new(core.shared.online.subscribe(), core.shared.channels.subscribe());
-        Self { core, when, closed: false, woke: None }
+        let when = When::new(
+            core.shared.online.subscribe(),
+            core.shared.channels.subscribe(),
+        );
+        Self {
+            core,
+            when,
+            closed: false,
+            woke: None,
+        }
     }
 
     /// Whether it is time to let the writers run.
@@ -194,7 +207,12 @@ impl<D: Datum> Producer<D> {
 impl<D: Datum> Clone for Producer<D> {
     fn clone(&self) -> Self {
         let core = Arc::clone(&self.core);
-        Self { core, when: self.when.clone(), closed: self.closed, woke: None }
+        Self {
+            core,
+            when: self.when.clone(),
+            closed: self.closed,
+            woke: None,
+        }
     }
 }
 
@@ -204,7 +222,7 @@ impl<D: Datum> fmt::Debug for Producer<D> {
             .field("stream_id", self.stream_id())
             .field("online", &self.is_online())
             .field("consumers", &self.core.shared.channels.snapshot().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -219,7 +237,10 @@ impl<D: Datum> Sink<D> for Producer<D> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.core.shared.poll_room(cx).map_err(|()| Error::Closed(None))
+        self.core
+            .shared
+            .poll_room(cx)
+            .map_err(|()| Error::Closed(None))
     }
 
     /// Takes the item. When clones race for the last room, each that was ready gets its item in.

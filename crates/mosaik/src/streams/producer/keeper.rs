@@ -69,8 +69,16 @@ impl Referee {
             let known = self.0.get(&one.id);
             let mut record = known.copied().unwrap_or_default();
             let moved = known.is_none_or(|known| known.taken != one.taken);
-            record.stuck = if holds_up && !moved { record.stuck + 1 } else { 0 };
-            record.behind = if holds_up && someone_keeps_up { record.behind + 1 } else { 0 };
+            record.stuck = if holds_up && !moved {
+                record.stuck + 1
+            } else {
+                0
+            };
+            record.behind = if holds_up && someone_keeps_up {
+                record.behind + 1
+            } else {
+                0
+            };
             record.taken = one.taken;
             if record.stuck >= STUCK || record.behind >= BEHIND {
                 slow.push(one.id);
@@ -127,7 +135,9 @@ async fn readmit(streams: Streams, shared: Arc<Shared>) {
             if changed.is_some_and(|changed| changed != channel.consumer_id) {
                 continue;
             }
-            let Some(peer) = streams.0.discovery.entry(&channel.consumer_id) else { continue };
+            let Some(peer) = streams.0.discovery.entry(&channel.consumer_id) else {
+                continue;
+            };
             if admission::admit(&shared.config, &peer).is_err() {
                 shared.cut(super::server::subscription_of(key), NotAllowed::REASON);
             }
@@ -163,7 +173,11 @@ mod tests {
     fn who_is_as_fast_as_all_others_sets_the_pace() {
         let mut referee = Referee::default();
         for turn in 0..100 {
-            assert!(referee.look(&[one(1, 100, turn), one(2, 90, turn + 10)]).is_empty());
+            assert!(
+                referee
+                    .look(&[one(1, 100, turn), one(2, 90, turn + 10)])
+                    .is_empty()
+            );
         }
     }
 }

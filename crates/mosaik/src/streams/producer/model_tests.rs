@@ -13,10 +13,20 @@ const BYTES: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Subscribe { selects: bool, history: usize },
+    Subscribe {
+        selects: bool,
+        history: usize,
+    },
     Unsubscribe(usize),
-    Push { len: usize, selected: u8 },
-    Take { who: usize, max_bytes: usize, completes: bool },
+    Push {
+        len: usize,
+        selected: u8,
+    },
+    Take {
+        who: usize,
+        max_bytes: usize,
+        completes: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -67,7 +77,11 @@ struct Run {
 impl Run {
     fn pick(&self, at: usize) -> Option<u64> {
         let count = self.model.len();
-        if count == 0 { None } else { self.model.keys().nth(at % count).copied() }
+        if count == 0 {
+            None
+        } else {
+            self.model.keys().nth(at % count).copied()
+        }
     }
 
     fn apply(&mut self, op: &Op) {
@@ -80,7 +94,11 @@ impl Run {
                 }
             }
             Op::Push { len, selected } => self.push(len, selected),
-            Op::Take { who, max_bytes, completes } => {
+            Op::Take {
+                who,
+                max_bytes,
+                completes,
+            } => {
                 if let Some(id) = self.pick(who) {
                     self.take(id, max_bytes, completes);
                 }
@@ -89,7 +107,10 @@ impl Run {
     }
 
     fn subscribe(&mut self, selects: bool, history: usize) {
-        let mut expected = Expected { selects, ..Expected::default() };
+        let mut expected = Expected {
+            selects,
+            ..Expected::default()
+        };
         let mut frames = VecDeque::new();
         for _ in 0..history {
             let mut buffer = BytesMut::new();
@@ -105,7 +126,12 @@ impl Run {
 
     fn push(&mut self, len: usize, selected: u8) {
         if !self.fanout.has_room() {
-            let longest = self.model.values().map(|one| one.items.len()).max().unwrap_or(0);
+            let longest = self
+                .model
+                .values()
+                .map(|one| one.items.len())
+                .max()
+                .unwrap_or(0);
             assert!(longest > 0, "no room although nobody waits for anything");
             return;
         }
@@ -135,8 +161,15 @@ impl Run {
         let batch: Batch = self.fanout.collect(id, max_bytes, &mut chunks);
         let got = numbers(&chunks);
         assert_eq!(got.len() as u64, batch.items());
-        assert!(got.iter().eq(expected.items.iter().take(got.len())), "order or content");
-        assert_eq!(got.is_empty(), expected.items.is_empty(), "everything offered can be had");
+        assert!(
+            got.iter().eq(expected.items.iter().take(got.len())),
+            "order or content"
+        );
+        assert_eq!(
+            got.is_empty(),
+            expected.items.is_empty(),
+            "everything offered can be had"
+        );
         if completes {
             self.fanout.taken(id, &batch);
             expected.items.drain(..got.len());
@@ -147,7 +180,10 @@ impl Run {
         for standing in self.fanout.standings() {
             let expected = &self.model[&standing.id];
             assert_eq!(standing.lag, expected.items.len());
-            assert_eq!(standing.taken, expected.offered - expected.items.len() as u64);
+            assert_eq!(
+                standing.taken,
+                expected.offered - expected.items.len() as u64
+            );
             // One item more than the bound: the ring counts from the slowest.
             assert!(standing.lag <= ITEMS + 4, "bounded, history aside");
         }

@@ -74,18 +74,37 @@ async fn admit(
         .await
         .ok_or_else(|| refuse(UnknownPeer::REASON))?;
     let expiration = admission::admit(&shared.config, &peer).map_err(refuse)?;
-    Ok(Admitted { shared, peer, criteria, greeting, expiration })
+    Ok(Admitted {
+        shared,
+        peer,
+        criteria,
+        greeting,
+        expiration,
+    })
 }
 
 async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
-    let Admitted { shared, peer, criteria, greeting, expiration } = admitted;
+    let Admitted {
+        shared,
+        peer,
+        criteria,
+        greeting,
+        expiration,
+    } = admitted;
     let Some(mut subscription) = shared.subscribe(incoming.peer, &criteria, greeting.resume) else {
         shared.meter.rejected.increment(1);
         return incoming.refuse(NoCapacity).await;
     };
-    let reply = Subscribed { session: shared.session, subscription: subscription.id };
-    let Ok(reply) = reply.to_versioned() else { return };
-    let Some((send, recv, link)) = incoming.accept(reply).await else { return };
+    let reply = Subscribed {
+        session: shared.session,
+        subscription: subscription.id,
+    };
+    let Ok(reply) = reply.to_versioned() else {
+        return;
+    };
+    let Some((send, recv, link)) = incoming.accept(reply).await else {
+        return;
+    };
     let (state, watcher) = watch::channel(State::Connected);
     let channel = ChannelInfo {
         stream_id: shared.config.stream_id,
@@ -119,7 +138,11 @@ struct Channel {
 }
 
 impl Channel {
-    fn open(subscription: &Subscription, channel: ChannelInfo, state: watch::Sender<State>) -> Self {
+    fn open(
+        subscription: &Subscription,
+        channel: ChannelInfo,
+        state: watch::Sender<State>,
+    ) -> Self {
         let shared = Arc::clone(&subscription.shared);
         let key = key_of(subscription.id);
         let stats = Arc::clone(&channel.stats);
@@ -130,7 +153,12 @@ impl Channel {
         shared.meter.consumers.increment(1.0);
         shared.channels.insert(key, channel);
         shared.update_online();
-        Self { shared, key, stats, state }
+        Self {
+            shared,
+            key,
+            stats,
+            state,
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use {
 };
 
 /// Subscriptions that ended are remembered this long, to tell who comes back what it missed.
-const ABSENCE: Duration = Duration::from_secs(120);
+const ABSENCE: Duration = Duration::from_mins(2);
 /// And this many of them at most, the oldest going first.
 const ABSENT_MAX: usize = 256;
 
@@ -184,7 +184,10 @@ impl Shared {
     ) -> Self {
         let conditions = (config.online_when)(ChannelConditions::new(channels.subscribe(), 1));
         let online = conditions.is_condition_met();
-        let capacity = Capacity { items: config.buffer_size, bytes: max_bytes };
+        let capacity = Capacity {
+            items: config.buffer_size,
+            bytes: max_bytes,
+        };
         Self {
             session,
             state: Mutex::new(State {
@@ -192,7 +195,10 @@ impl Shared {
                 online,
                 senders: Vec::new(),
                 selectors: Vec::new(),
-                history: History { frames: VecDeque::new(), items: config.history },
+                history: History {
+                    frames: VecDeque::new(),
+                    items: config.history,
+                },
                 absent: VecDeque::new(),
             }),
             channels,
@@ -214,7 +220,8 @@ impl Shared {
             let mut state = self.state.lock();
             let met = self.conditions.is_condition_met() && !state.fanout.is_closed();
             state.online = met;
-            self.online.send_if_modified(|online| std::mem::replace(online, met) != met);
+            self.online
+                .send_if_modified(|online| std::mem::replace(online, met) != met);
             std::mem::take(&mut state.senders)
         };
         wake.into_iter().for_each(Waker::wake);
@@ -270,7 +277,11 @@ impl Shared {
             state.history.push(frame.shared());
         }
         state.fanout.push(frame, wake);
-        if wanted { Pushed::Offered } else { Pushed::Unwanted }
+        if wanted {
+            Pushed::Offered
+        } else {
+            Pushed::Unwanted
+        }
     }
 
     /// Adds a subscription; `None` when there are as many as the producer serves, or it closed.
@@ -285,10 +296,16 @@ impl Shared {
             return None;
         }
         let resume = resume.filter(|resume| resume.subscribed.session == self.session);
-        let missed = resume.and_then(|resume| state.missed(peer, resume)).unwrap_or(0);
+        let missed = resume
+            .and_then(|resume| state.missed(peer, resume))
+            .unwrap_or(0);
         let mut selector = Selector::new(criteria.clone());
         // Who resumes has had its history.
-        let wanted = if resume.is_some() { 0 } else { criteria.history() };
+        let wanted = if resume.is_some() {
+            0
+        } else {
+            criteria.history()
+        };
         let history = state.history.last(wanted, &mut selector, self.matches);
         let selects = !criteria.wants_everything();
         let (id, interrupt) = state.fanout.subscribe(selects, history);
@@ -296,7 +313,14 @@ impl Shared {
             state.selectors.push((id, selector));
         }
         let shared = Arc::clone(self);
-        Some(Subscription { shared, id, peer, interrupt, missed, may_return: true })
+        Some(Subscription {
+            shared,
+            id,
+            peer,
+            interrupt,
+            missed,
+            may_return: true,
+        })
     }
 
     /// Removes a subscription, remembering it where its consumer may come back for it.
@@ -310,7 +334,14 @@ impl Shared {
             if let (Some(offered), true) = (offered, may_return) {
                 let head = state.fanout.head();
                 let since = Instant::now();
-                state.remember(Absent { id, peer, offered, head, selector, since });
+                state.remember(Absent {
+                    id,
+                    peer,
+                    offered,
+                    head,
+                    selector,
+                    since,
+                });
             }
             state.release(&mut wake);
         }
@@ -421,7 +452,11 @@ impl State {
     }
 
     fn forget(&mut self, now: Instant) {
-        while self.absent.front().is_some_and(|one| now.duration_since(one.since) > ABSENCE) {
+        while self
+            .absent
+            .front()
+            .is_some_and(|one| now.duration_since(one.since) > ABSENCE)
+        {
             self.absent.pop_front();
         }
     }
@@ -430,7 +465,10 @@ impl State {
     fn missed(&mut self, peer: PeerId, resume: Resume) -> Option<u64> {
         self.forget(Instant::now());
         let id = resume.subscribed.subscription;
-        let at = self.absent.iter().position(|one| one.id == id && one.peer == peer)?;
+        let at = self
+            .absent
+            .iter()
+            .position(|one| one.id == id && one.peer == peer)?;
         let absent = self.absent.remove(at)?;
         let since = match absent.selector {
             Some(_) => 0,

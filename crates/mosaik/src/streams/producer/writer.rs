@@ -46,7 +46,11 @@ pub(super) async fn run(
     expiration: Expiration,
     peers: Peers,
 ) -> Ended {
-    let Peers { mut send, recv: _recv, link: _link } = peers;
+    let Peers {
+        mut send,
+        recv: _recv,
+        link: _link,
+    } = peers;
     let stopped = send.stopped();
     tokio::pin!(stopped);
     let expired = admission::expired(expiration);
@@ -85,10 +89,20 @@ async fn finish(mut send: SendStream) -> Ended {
 }
 
 async fn write(subscription: &Subscription, stats: &Stats, send: &mut SendStream) -> Ended {
-    let Subscription { shared, id, interrupt, missed, .. } = subscription;
+    let Subscription {
+        shared,
+        id,
+        interrupt,
+        missed,
+        ..
+    } = subscription;
     if *missed > 0 {
         let count = u32::try_from(*missed).unwrap_or(u32::MAX);
-        if send.write_chunk(Control::Missed(count).encode().freeze()).await.is_err() {
+        if send
+            .write_chunk(Control::Missed(count).encode().freeze())
+            .await
+            .is_err()
+        {
             return Ended::Lost;
         }
     }

@@ -2,7 +2,11 @@
 
 use {
     super::stats::Stats,
-    crate::{PeerId, discovery::PeerEntry, streams::{Criteria, StreamId}},
+    crate::{
+        PeerId,
+        discovery::PeerEntry,
+        streams::{Criteria, StreamId},
+    },
     core::future::Future,
     mosaik_primitives::Digest,
     std::{collections::HashMap, sync::Arc},

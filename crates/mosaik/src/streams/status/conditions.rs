@@ -117,7 +117,7 @@ impl fmt::Debug for ChannelConditions {
             .field("predicates", &self.predicates.len())
             .field("negated", &self.negated)
             .field("met", &self.is_condition_met())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
