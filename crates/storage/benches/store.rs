@@ -3,11 +3,13 @@
 //! Prints the fsyncs a second of the disk, the acknowledged writes a second with 64 writers that each
 //! wait for their own, and the time to reopen a log of 1,000,000 entries. The directory is
 //! `MOSAIK_BENCH_DIR`, or the one for temporary files: make sure that it is on the disk in question.
-//! Rounds of fsyncs and of writes take turns, because other work on the disk shifts both.
 
 use {
     core::time::Duration,
-    mosaik_storage::{Completion, DiskStore, Entry, GroupId, Incarnation, LogStore, WriteBatch},
+    mosaik_storage::{
+        Completion, DiskOptions, DiskStore, Entry, FileMedium, GroupId, Incarnation, LogStore,
+        Media, Medium, WriteBatch,
+    },
     std::{
         env,
         fs::{self, File},
@@ -43,37 +45,119 @@ fn main() {
     fs::remove_dir_all(&root).expect("the directory for measurements is ours");
 }
 
+/// A file that measures what its disk costs.
+#[derive(Debug)]
+struct Timed {
+    file: FileMedium,
+    spent: Arc<Spent>,
+}
+
+#[derive(Debug, Default)]
+struct Spent {
+    syncs: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Spent {
+    /// Fsyncs a second that the disk gave, with the writes before them, since the last call.
+    fn take_rate(&self) -> f64 {
+        let syncs = self.syncs.swap(0, Ordering::Relaxed) as f64;
+        syncs * 1e9 / self.nanos.swap(0, Ordering::Relaxed) as f64
+    }
+}
+
+impl Timed {
+    fn time(&self, run: impl FnOnce(&FileMedium) -> io::Result<()>) -> io::Result<()> {
+        let began = Instant::now();
+        run(&self.file)?;
+        self.spent
+            .nanos
+            .fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Medium for Timed {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.time(|file| file.write(offset, data))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.spent.syncs.fetch_add(1, Ordering::Relaxed);
+        self.time(Medium::sync)
+    }
+}
+
+fn timed_store(directory: &Path, spent: &Arc<Spent>) -> DiskStore {
+    fs::create_dir_all(directory).expect("creates");
+    let file = |name| FileMedium::open(&directory.join(name), true).expect("creates");
+    let journal = |name| -> Arc<dyn Medium> {
+        Arc::new(Timed {
+            file: file(name),
+            spent: Arc::clone(spent),
+        })
+    };
+    let media = Media {
+        name: directory.display().to_string(),
+        tables: Arc::new(file("groups.redb")),
+        journals: [journal("journal-0"), journal("journal-1")],
+    };
+    DiskStore::open_media(media, DiskOptions::DEFAULT).expect("opens")
+}
+
+/// Disks that are shared or throttled change their pace within a second, so what the store reaches
+/// is compared with what the disk gave to the store itself in the same seconds.
 fn throughput(root: &Path) {
-    println!("round | fsyncs/s | writes/s, 64 threads | ratio | writes/s, 64 in flight | ratio");
-    let mut many = DiskStore::open(root.join("many")).expect("opens");
-    let mut one = DiskStore::open(root.join("one")).expect("opens");
+    println!("round | fsyncs/s alone | 64 threads: fsyncs/s, writes/s, ratio | 64 in flight: same");
+    let spent = Arc::new(Spent::default());
+    let mut many = timed_store(&root.join("many"), &spent);
+    let mut one = timed_store(&root.join("one"), &spent);
     let mut next = vec![1; WRITERS];
     for number in 0..WRITERS {
         many.open(group(number), Incarnation(1)).expect("creates");
     }
     one.open(group(0), Incarnation(1)).expect("creates");
     let mut last = 0;
-    let mut ratios = Vec::new();
+    let mut ratios = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
-        let before = fsyncs_per_second(root).expect("the disk syncs");
-        let threads = threads_round(&many, &mut next);
-        let pipelined = pipelined_round(&mut one, &mut last);
-        let fsyncs = before.max(fsyncs_per_second(root).expect("the disk syncs"));
-        let [a, b] = [threads, pipelined].map(|writes| writes / (WRITERS as f64 * fsyncs));
-        println!("{round} | {fsyncs:.0} | {threads:.0} | {a:.2} | {pipelined:.0} | {b:.2}");
-        ratios.push((a, b));
+        let alone = fsyncs_per_second(root).expect("the disk syncs");
+        print!("{round} | {alone:.0}");
+        for (number, ratios) in ratios.iter_mut().enumerate() {
+            spent.take_rate();
+            let writes = match number {
+                0 => threads_round(&many, &mut next),
+                _ => pipelined_round(&mut one, &mut last),
+            };
+            let fsyncs = spent.take_rate();
+            let ratio = writes / (WRITERS as f64 * fsyncs);
+            print!(" | {fsyncs:.0}, {writes:.0}, {ratio:.2}");
+            ratios.push(ratio);
+        }
+        println!();
     }
-    let median = |mut ratios: Vec<f64>| {
+    let [threads, in_flight] = ratios.map(|mut ratios| {
         ratios.sort_by(f64::total_cmp);
         ratios[ratios.len() / 2]
-    };
-    let a = median(ratios.iter().map(|ratio| ratio.0).collect());
-    let b = median(ratios.iter().map(|ratio| ratio.1).collect());
-    println!("median of writes/s per 64 x fsyncs/s: 64 threads {a:.2}, 64 in flight {b:.2}");
-    println!("goal: 0.70; an fsync covers as many bytes as 64 writes, in a file of final size");
+    });
+    println!(
+        "median of writes/s per 64 x fsyncs/s: threads {threads:.2}, in flight {in_flight:.2}"
+    );
+    println!("goal: 0.70");
 }
 
-/// The fastest honest baseline: the bytes of 64 writes, in place, then `fdatasync`.
+/// A file that is alone with the disk: the bytes of 64 writes, in place, then `fdatasync`.
 fn fsyncs_per_second(root: &Path) -> io::Result<f64> {
     let path = root.join("baseline");
     let mut file = File::create(&path)?;
@@ -189,7 +273,9 @@ fn recovery(root: &Path) {
             index += 10_000;
         }
         // The file of a process that ended without closing it.
-        fs::copy(directory.join("groups.redb"), killed.join("groups.redb")).expect("copies");
+        for name in ["groups.redb", "journal-0", "journal-1"] {
+            fs::copy(directory.join(name), killed.join(name)).expect("copies");
+        }
     }
     for (name, directory) in [
         ("after a clean end", &directory),

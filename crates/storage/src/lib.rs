@@ -14,7 +14,7 @@ pub mod faulty;
 mod memory;
 
 pub use {
-    disk::{DiskOptions, DiskStore, FileMedium, Medium, OpenError},
+    disk::{DiskOptions, DiskStore, FileMedium, Media, Medium, OpenError},
     faulty::FaultyStore,
     memory::MemoryStore,
     mosaik_protocol::store::*,

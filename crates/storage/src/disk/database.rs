@@ -4,6 +4,7 @@ use {
     super::{
         OpenError,
         medium::{Medium, Watched},
+        read,
         record::{self, FORMAT, NODE_KEY, NodeRecord, RecordKey},
     },
     mosaik_protocol::store::{GroupId, StoreError},
@@ -11,7 +12,10 @@ use {
     std::{
         any::Any,
         panic::{AssertUnwindSafe, catch_unwind},
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
     },
 };
 
@@ -26,7 +30,8 @@ pub(super) type RecordTable<'t> = redb::Table<'t, RecordKey, &'static [u8]>;
 /// An open file.
 #[derive(Debug)]
 pub(super) struct Database {
-    db: redb::Database,
+    /// `None` only while it is dropped.
+    db: Option<redb::Database>,
     watched: Watched,
     file: String,
 }
@@ -61,13 +66,14 @@ pub(super) fn corrupt(
 }
 
 impl Database {
-    /// Opens the file in `medium`, which must hold a store, and reads what it says of itself.
+    /// Opens the file in `medium`, which must hold a store, and reads what it says of itself and
+    /// which groups were verified on the way.
     /// A commit that was cut short by a crash is taken back here.
     pub(super) fn open(
         medium: &Arc<dyn Medium>,
         file: &str,
         cache_bytes: usize,
-    ) -> Result<(Self, NodeRecord), OpenError> {
+    ) -> Result<(Self, NodeRecord, Vec<GroupId>), OpenError> {
         let len = medium.len().map_err(|error| StoreError::Io {
             file: file.to_owned(),
             operation: "read",
@@ -78,9 +84,13 @@ impl Database {
             return Err(corrupt(file, "byte 0", "the file is empty").into());
         }
         guard(file, || {
-            let database = Self::attach(medium, file, cache_bytes)?;
+            let (mut database, was_closed) = Self::attach(medium, file, cache_bytes)?;
+            let mut verified = Vec::new();
+            if was_closed {
+                verified = database.verify().inspect_err(|_| database.seal())?;
+            }
             let node = database.node().inspect_err(|_| database.seal())?;
-            Ok((database, node))
+            Ok((database, node, verified))
         })
     }
 
@@ -89,17 +99,18 @@ impl Database {
         medium: &Arc<dyn Medium>,
         file: &str,
         cache_bytes: usize,
+        node: NodeRecord,
     ) -> Result<(), StoreError> {
         guard(file, || {
-            let database = Self::attach(medium, file, cache_bytes)?;
-            let txn = database.begin_write()?;
+            let (database, _) = Self::attach(medium, file, cache_bytes)?;
+            let txn = database.begin_write(true)?;
             let ours = |error| database.error(error);
             {
                 let mut meta = txn.open_table(META).map_err(|error| ours(error.into()))?;
                 txn.open_table(RECORDS)
                     .map_err(|error| ours(error.into()))?;
                 let mut buffer = Vec::new();
-                let value = record::encode_node(NodeRecord::default(), &mut buffer);
+                let value = record::encode_node(node, &mut buffer);
                 meta.insert(NODE_KEY, value)
                     .map_err(|error| ours(error.into()))?;
             }
@@ -107,22 +118,48 @@ impl Database {
         })
     }
 
+    /// The file, and whether it was closed well.
     fn attach(
         medium: &Arc<dyn Medium>,
         file: &str,
         cache_bytes: usize,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, bool), StoreError> {
         let watched = Watched::new(Arc::clone(medium));
+        let repaired = Arc::new(AtomicBool::new(false));
         let mut builder = redb::Database::builder();
         builder.set_cache_size(cache_bytes);
-        match builder.create_with_backend(watched.clone()) {
-            Ok(db) => Ok(Self {
-                db,
+        let is_repaired = Arc::clone(&repaired);
+        builder.set_repair_callback(move |_| is_repaired.store(true, Ordering::Relaxed));
+        let db = builder.create_with_backend(watched.clone());
+        let db = db.map_err(|error| watched.error(file, error.into()))?;
+        let was_closed = !repaired.load(Ordering::Relaxed);
+        Ok((
+            Self {
+                db: Some(db),
                 watched,
                 file: file.to_owned(),
-            }),
-            Err(error) => Err(watched.error(file, error.into())),
+            },
+            was_closed,
+        ))
+    }
+
+    /// Checks a file that was closed well, which redb opens unseen: our records, because they can
+    /// name the place of damage, then every page, because damage of the free list would let
+    /// later commits overwrite live pages. Should redb fall back to the commit before, the
+    /// journal repeats what is missing or shows the gap.
+    fn verify(&mut self) -> Result<Vec<GroupId>, StoreError> {
+        let groups = read::groups(self)?;
+        for &group in &groups {
+            read::load(self, group, true)?;
         }
+        let db = self.db.as_mut().expect("it is there until it is dropped");
+        let checked = db.check_integrity();
+        checked.map_err(|error| self.watched.error(&self.file, error.into()))?;
+        Ok(groups)
+    }
+
+    fn db(&self) -> &redb::Database {
+        self.db.as_ref().expect("it is there until it is dropped")
     }
 
     fn node(&self) -> Result<NodeRecord, OpenError> {
@@ -173,20 +210,26 @@ impl Database {
         )
     }
 
-    pub(super) fn begin_write(&self) -> Result<redb::WriteTransaction, StoreError> {
+    /// A transaction that is durable with its commit, or with that of a later one that is.
+    pub(super) fn begin_write(&self, durable: bool) -> Result<redb::WriteTransaction, StoreError> {
         let mut txn = self
-            .db
+            .db()
             .begin_write()
             .map_err(|error| self.error(error.into()))?;
-        let durable = txn.set_durability(Durability::Immediate);
-        durable.map_err(|error| self.error(error.into()))?;
+        let durability = if durable {
+            Durability::Immediate
+        } else {
+            Durability::None
+        };
+        let set = txn.set_durability(durability);
+        set.map_err(|error| self.error(error.into()))?;
         Ok(txn)
     }
 
     /// A view of the last commit.
     pub(super) fn read(&self) -> Result<Reader, StoreError> {
         let txn = self
-            .db
+            .db()
             .begin_read()
             .map_err(|error| self.error(error.into()))?;
         let meta = txn
@@ -203,6 +246,15 @@ impl Database {
             redb::TableError::Storage(error) => self.error(error.into()),
             other => self.corrupt("table directory", other.to_string()),
         }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // Closing a file with a damaged free list panics. The file then counts as not closed,
+        // and all of it is checked when it is opened next.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }
 

@@ -4,6 +4,7 @@ use {
     super::{
         database::{Database, META, MetaTable, RECORDS, RecordTable, group_record},
         record::{self, GARBAGE_KEYS, Garbage, GroupRecord, NODE_KEY, NodeRecord, Space},
+        shared::Shared,
     },
     mosaik_protocol::store::{Chunk, Entry, GroupId, GroupState, StoreError, WriteBatch},
     redb::{ReadableTable, WriteTransaction},
@@ -85,33 +86,30 @@ impl<'t> Tables<'t> {
     }
 
     /// Deletes up to `budget` records that nobody uses. False when none are left.
-    fn collect_garbage(&mut self, budget: usize) -> Result<(usize, bool), StoreError> {
+    fn collect_garbage(&mut self, budget: usize) -> Result<bool, StoreError> {
         let error = self.error();
         let mut deleted = 0;
         while deleted < budget {
-            let Some(garbage) = self.first_garbage()? else {
-                return Ok((deleted, false));
+            let Some(Garbage { space, through }) = self.first_garbage()? else {
+                return Ok(false);
             };
-            let Garbage { space, through } = garbage;
             let keys = (space.0, 0)..=(space.0, through);
-            let mut found = 0;
             let extracted = self
                 .records
                 .extract_from_if(keys, |_, _| true)
                 .map_err(&error)?;
             for record in extracted.take(budget - deleted) {
                 record.map_err(&error)?;
-                found += 1;
+                deleted += 1;
             }
-            deleted += found;
             if deleted < budget {
                 let key = record::garbage_key(space);
                 self.meta.remove(key.as_slice()).map_err(&error)?;
-                // The removal is a change of its own: it must be committed.
+                // Empty spaces count too, so that the work stays bounded.
                 deleted += 1;
             }
         }
-        Ok((deleted, true))
+        Ok(true)
     }
 
     fn first_garbage(&self) -> Result<Option<Garbage>, StoreError> {
@@ -134,10 +132,7 @@ pub(super) struct Attempt {
     pub(super) groups: BTreeMap<GroupId, Option<GroupRecord>>,
     /// Groups that this transaction begins: nothing older can be damaged.
     pub(super) created: Vec<GroupId>,
-    /// One for each batch, in order.
-    pub(super) results: Vec<Result<(), StoreError>>,
     pub(super) has_garbage: bool,
-    pub(super) changed: bool,
 }
 
 impl Attempt {
@@ -146,9 +141,7 @@ impl Attempt {
             node,
             groups: BTreeMap::new(),
             created: Vec::new(),
-            results: Vec::new(),
             has_garbage,
-            changed: false,
         }
     }
 
@@ -173,8 +166,27 @@ impl Attempt {
         tables.put_garbage(garbage)
     }
 
+    /// Applies a journaled batch. A group that turns out damaged is stopped, and the others go on.
+    pub(super) fn apply_checked(
+        &mut self,
+        tables: &mut Tables<'_>,
+        cache: &BTreeMap<GroupId, GroupRecord>,
+        batch: &WriteBatch,
+        shared: &Shared,
+    ) -> Result<(), StoreError> {
+        match self.apply(tables, cache, batch)? {
+            Ok(()) => Ok(()),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                shared.stop_group(batch.group, &error);
+                Ok(())
+            }
+            // What the journal took was valid: the tables are not what they were.
+            Err(error) => Err(tables.database.corrupt("table meta", error.to_string())),
+        }
+    }
+
     /// Applies one batch. The inner error concerns its group alone; the outer one the file.
-    pub(super) fn apply(
+    fn apply(
         &mut self,
         tables: &mut Tables<'_>,
         cache: &BTreeMap<GroupId, GroupRecord>,
@@ -213,7 +225,6 @@ impl Attempt {
             }
             Err(error) => return Ok(Err(error)),
         };
-        self.changed = true;
         let record = match change.state {
             None => {
                 self.forget(tables, before.as_ref())?;
@@ -339,16 +350,11 @@ impl Attempt {
                 None => drop(tables.meta.remove(key.as_slice()).map_err(&error)?),
             }
         }
-        if self.has_garbage {
-            let (deleted, left) = tables.collect_garbage(garbage)?;
-            self.has_garbage = left;
-            self.changed |= deleted > 0;
+        if self.has_garbage && garbage > 0 {
+            self.has_garbage = tables.collect_garbage(garbage)?;
         }
-        if self.changed {
-            self.node.commits += 1;
-            let value = record::encode_node(self.node, &mut tables.buffer);
-            tables.meta.insert(NODE_KEY, value).map_err(&error)?;
-        }
+        let value = record::encode_node(self.node, &mut tables.buffer);
+        tables.meta.insert(NODE_KEY, value).map_err(&error)?;
         Ok(())
     }
 }

@@ -1,20 +1,22 @@
 //! The directory of a store: who may use it, and how its file comes into being.
 
 use {
-    super::medium::FileMedium,
+    super::{
+        database::corrupt,
+        medium::{FileMedium, JOURNALS, Media, Medium, TABLES},
+    },
     mosaik_protocol::store::StoreError,
     std::{
         fs::{self, File, OpenOptions, TryLockError},
         io,
         path::{Path, PathBuf},
+        sync::Arc,
     },
     thiserror::Error,
 };
 
-/// Name of the store's file in its directory.
-pub(super) const FILE: &str = "groups.redb";
-/// The file under construction: renamed when its first commit is durable, so that a file of the
-/// final name is never empty and an empty one is damage.
+/// The tables under construction: renamed when they and the journal are durable, so that a store
+/// whose tables have their final name is complete and anything missing is damage.
 const UNFINISHED: &str = "groups.redb.new";
 const LOCK: &str = "LOCK";
 
@@ -64,23 +66,43 @@ impl DirectoryLock {
     }
 }
 
-/// Opens the file of a locked directory. When there is none, `initialize` makes one.
-pub(super) fn open_file(
+/// Opens the files of a locked directory. When there are none, `initialize` fills new ones.
+pub(super) fn open_files(
     directory: &Path,
-    initialize: impl FnOnce(FileMedium) -> Result<(), OpenError>,
-) -> Result<FileMedium, OpenError> {
-    let path = directory.join(FILE);
-    let exists = path
+    initialize: impl FnOnce(&Media) -> Result<(), OpenError>,
+) -> Result<Media, OpenError> {
+    let tables = directory.join(TABLES);
+    let exists = tables
         .try_exists()
-        .map_err(|error| failed(&path, "find", &error))?;
+        .map_err(|error| failed(&tables, "find", &error))?;
     if !exists {
+        initialize(&media(directory, UNFINISHED, true)?)?;
         let unfinished = directory.join(UNFINISHED);
-        let medium = FileMedium::open(&unfinished, true);
-        initialize(medium.map_err(|error| failed(&unfinished, "create", &error))?)?;
-        fs::rename(&unfinished, &path).map_err(|error| failed(&path, "rename", &error))?;
+        fs::rename(unfinished, &tables).map_err(|error| failed(&tables, "rename", &error))?;
         sync_directory(directory).map_err(|error| failed(directory, "fsync", &error))?;
     }
-    FileMedium::open(&path, false).map_err(|error| failed(&path, "open", &error).into())
+    Ok(media(directory, TABLES, false)?)
+}
+
+fn media(directory: &Path, tables: &str, create: bool) -> Result<Media, StoreError> {
+    let open = |name: &str| -> Result<Arc<dyn Medium>, StoreError> {
+        let path = directory.join(name);
+        match FileMedium::open(&path, create) {
+            Ok(medium) => Ok(Arc::new(medium)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = path.display().to_string();
+                Err(corrupt(&file, "directory", "the file is missing"))
+            }
+            Err(error) => Err(failed(&path, "open", &error)),
+        }
+    };
+    let name = directory.display().to_string();
+    let journals = [open(JOURNALS[0])?, open(JOURNALS[1])?];
+    Ok(Media {
+        name,
+        tables: open(tables)?,
+        journals,
+    })
 }
 
 #[cfg(unix)]

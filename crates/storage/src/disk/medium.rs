@@ -30,6 +30,38 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// The files of a store.
+#[derive(Clone, Debug)]
+pub struct Media {
+    /// Stands in front of the files' names in errors.
+    pub name: String,
+    /// The tables, `groups.redb`.
+    pub tables: Arc<dyn Medium>,
+    /// The journal, `journal-0` and `journal-1`.
+    pub journals: [Arc<dyn Medium>; 2],
+}
+
+impl Media {
+    pub(super) fn named_journals(&self) -> [(Arc<dyn Medium>, String); 2] {
+        [0, 1].map(|number| {
+            let name = Path::new(&self.name).join(JOURNALS[number]);
+            (
+                Arc::clone(&self.journals[number]),
+                name.display().to_string(),
+            )
+        })
+    }
+
+    pub(super) fn tables_name(&self) -> String {
+        Path::new(&self.name).join(TABLES).display().to_string()
+    }
+}
+
+/// Name of the tables' file.
+pub(super) const TABLES: &str = "groups.redb";
+/// Names of the journal's files.
+pub(super) const JOURNALS: [&str; 2] = ["journal-0", "journal-1"];
+
 /// A file of the operating system.
 #[derive(Debug)]
 pub struct FileMedium(FileBackend);
@@ -185,7 +217,7 @@ impl Watched {
     }
 }
 
-fn is_full(kind: io::ErrorKind) -> bool {
+pub(super) fn is_full(kind: io::ErrorKind) -> bool {
     matches!(
         kind,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge

@@ -2,7 +2,7 @@
 
 use {
     core::task::Waker,
-    mosaik_protocol::store::{Completion, StoreError, StoreLimits, Token, WriteBatch},
+    mosaik_protocol::store::{Completion, GroupId, StoreError, StoreLimits, Token, WriteBatch},
     std::{
         collections::VecDeque,
         mem,
@@ -23,12 +23,58 @@ pub(super) enum Reply {
     Waiting(Arc<Slot>),
 }
 
+impl Reply {
+    /// Tells the end, and returns the handle that is to be woken.
+    fn put(self, group: GroupId, result: Result<(), StoreError>) -> Option<Arc<Mailbox>> {
+        match self {
+            Self::Later { handle, token } => {
+                handle.put(Completion {
+                    token,
+                    group,
+                    result,
+                });
+                Some(handle)
+            }
+            Self::Waiting(slot) => {
+                slot.put(result);
+                None
+            }
+        }
+    }
+}
+
 /// A batch on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) batch: WriteBatch,
     pub(super) bytes: usize,
-    pub(super) reply: Reply,
+    reply: Option<Reply>,
+}
+
+impl Pending {
+    pub(super) const fn new(batch: WriteBatch, bytes: usize, reply: Reply) -> Self {
+        Self {
+            batch,
+            bytes,
+            reply: Some(reply),
+        }
+    }
+
+    fn answer(&mut self, result: Result<(), StoreError>) -> Option<Arc<Mailbox>> {
+        self.reply
+            .take()
+            .and_then(|reply| reply.put(self.batch.group, result))
+    }
+}
+
+/// Nobody waits for ever, even when the writer panics.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let reason = "the writer ended".to_owned();
+        if let Some(mailbox) = self.answer(Err(StoreError::Stopped { reason })) {
+            mailbox.wake();
+        }
+    }
 }
 
 /// The completions of one handle.
@@ -68,11 +114,11 @@ impl Mailbox {
     }
 
     fn put(&self, completion: Completion) {
-        let waker = {
-            let mut state = lock(&self.0);
-            state.completions.push(completion);
-            state.waker.clone()
-        };
+        lock(&self.0).completions.push(completion);
+    }
+
+    fn wake(&self) {
+        let waker = lock(&self.0).waker.clone();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -126,8 +172,6 @@ struct QueueState {
 /// What the writer found in the queue.
 pub(super) enum Taken {
     Batches(Vec<Pending>),
-    /// Nothing came within the time given.
-    Idle,
     /// Nothing is left and nothing will come.
     Closed,
 }
@@ -153,20 +197,25 @@ impl Queue {
         state.batches < limits.queued_batches && (fits || state.batches == 0)
     }
 
-    /// Queues, or hands back when there is no room.
-    pub(super) fn try_push(&self, pending: Pending) -> Result<(), Box<Pending>> {
+    /// Queues a batch, or hands it back when there is no room.
+    pub(super) fn try_push(
+        &self,
+        batch: WriteBatch,
+        bytes: usize,
+        reply: Reply,
+    ) -> Result<(), Box<WriteBatch>> {
         let state = lock(&self.state);
-        if !self.has_room(&state, pending.bytes) {
-            return Err(Box::new(pending));
+        if !self.has_room(&state, bytes) {
+            return Err(Box::new(batch));
         }
-        self.push_into(state, pending);
+        self.push_into(state, Pending::new(batch, bytes, reply));
         Ok(())
     }
 
     /// Queues as soon as there is room.
     pub(super) fn push(&self, pending: Pending) {
         let mut state = lock(&self.state);
-        while !self.has_room(&state, pending.bytes) {
+        while !state.closed && !self.has_room(&state, pending.bytes) {
             state = self
                 .freed
                 .wait(state)
@@ -176,6 +225,11 @@ impl Queue {
     }
 
     fn push_into(&self, mut state: MutexGuard<'_, QueueState>, pending: Pending) {
+        if state.closed {
+            // Dropping it answers; not under the lock, because that wakes others.
+            drop(state);
+            return;
+        }
         state.batches += 1;
         state.bytes += pending.bytes;
         state.waiting.push_back(pending);
@@ -183,27 +237,18 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// All that waits, in order. Waits for the first batch, at most `idle` if given; once
-    /// there is one, waits up to `patience` for as many as `wanted`.
-    pub(super) fn take(&self, wanted: usize, patience: Duration, idle: Option<Duration>) -> Taken {
+    /// All that waits, in order. Waits for the first batch; once there is one, waits up to
+    /// `patience` for as many as `wanted`.
+    pub(super) fn take(&self, wanted: usize, patience: Duration) -> Taken {
         let mut state = lock(&self.state);
         while state.waiting.is_empty() {
             if state.closed {
                 return Taken::Closed;
             }
-            let Some(idle) = idle else {
-                state = self
-                    .arrived
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let waited = self.arrived.wait_timeout(state, idle);
-            let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = after;
-            if timeout.timed_out() && state.waiting.is_empty() {
-                return Taken::Idle;
-            }
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let deadline = Instant::now() + patience;
         while state.waiting.len() < wanted && !state.closed {
@@ -233,17 +278,24 @@ impl Queue {
                 .sum::<usize>();
         }
         self.freed.notify_all();
-        for (pending, result) in ended {
-            match pending.reply {
-                Reply::Later { handle, token } => {
-                    handle.put(Completion {
-                        token,
-                        group: pending.batch.group,
-                        result,
-                    });
-                }
-                Reply::Waiting(slot) => slot.put(result),
+        // A handle is woken once, when all its completions are there.
+        let mut to_wake: Option<Arc<Mailbox>> = None;
+        for (mut pending, result) in ended {
+            let Some(mailbox) = pending.answer(result) else {
+                continue;
+            };
+            if to_wake
+                .as_ref()
+                .is_some_and(|same| Arc::ptr_eq(same, &mailbox))
+            {
+                continue;
             }
+            if let Some(other) = to_wake.replace(mailbox) {
+                other.wake();
+            }
+        }
+        if let Some(mailbox) = to_wake {
+            mailbox.wake();
         }
     }
 
@@ -251,5 +303,13 @@ impl Queue {
     pub(super) fn close(&self) {
         lock(&self.state).closed = true;
         self.arrived.notify_all();
+        self.freed.notify_all();
+    }
+
+    /// Answers everything that waits, because nobody takes it any more.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let waiting = mem::take(&mut lock(&self.state).waiting);
+        drop(waiting);
     }
 }

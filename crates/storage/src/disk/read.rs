@@ -138,6 +138,30 @@ impl Scan<'_> {
     }
 }
 
+/// The record of a group as the tables have it.
+pub(super) fn record(
+    database: &Database,
+    group: GroupId,
+) -> Result<Option<GroupRecord>, StoreError> {
+    group_record(database, &database.read()?.meta, group)
+}
+
+/// The term of an entry that the tables hold.
+pub(super) fn term_at(database: &Database, group: GroupId, index: u64) -> Result<u64, StoreError> {
+    let reader = database.read()?;
+    let record = known(database, &reader, group)?;
+    let key = (record.log.0, index);
+    let damaged = |what| database.corrupt_record(group, key, what);
+    let value = reader
+        .records
+        .get(key)
+        .map_err(|error| database.error(error.into()))?;
+    let value = value.ok_or_else(|| damaged("the entry is missing"))?;
+    record::decode_entry(key, value.value())
+        .map(|(term, _)| term)
+        .map_err(damaged)
+}
+
 fn known(database: &Database, reader: &Reader, group: GroupId) -> Result<GroupRecord, StoreError> {
     let record = group_record(database, &reader.meta, group)?;
     record.ok_or(StoreError::Invalid {

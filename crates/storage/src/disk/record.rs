@@ -4,6 +4,7 @@
 //! It finds decay, not malice: 8 bytes of blake3, without a key.
 
 use {
+    super::frame::StoreId,
     bytes::Bytes,
     mosaik_protocol::store::{Entry, GroupId, GroupState, Incarnation, Position, SnapshotMeta},
 };
@@ -33,8 +34,12 @@ pub(super) struct GroupRecord {
 pub(super) struct NodeRecord {
     /// The next space that was never used.
     pub(super) next_space: u64,
-    /// Number of commits so far: tells whether one of unknown outcome happened.
-    pub(super) commits: u64,
+    /// The last commit of the journal that the tables hold.
+    pub(super) applied: u64,
+    /// Tells the journal of this store from others.
+    pub(super) id: StoreId,
+    /// Size of a journal file.
+    pub(super) journal_bytes: u64,
 }
 
 /// Records that no group uses any more and that are yet to be deleted.
@@ -134,14 +139,23 @@ pub(super) fn decode_chunk(key: RecordKey, value: &[u8]) -> Result<&[u8], &'stat
 pub(super) fn encode_node(node: NodeRecord, out: &mut Vec<u8>) -> &[u8] {
     let NodeRecord {
         next_space,
-        commits,
+        applied,
+        id,
+        journal_bytes,
     } = node;
-    let parts = [
-        &FORMAT.to_le_bytes()[..],
-        &next_space.to_le_bytes(),
-        &commits.to_le_bytes(),
-    ];
-    seal(NODE_KEY, &parts, out)
+    let numbers = [next_space, applied, journal_bytes].map(u64::to_le_bytes);
+    let [next_space, applied, journal_bytes] = &numbers;
+    seal(
+        NODE_KEY,
+        &[
+            &FORMAT.to_le_bytes(),
+            next_space,
+            applied,
+            journal_bytes,
+            &id,
+        ],
+        out,
+    )
 }
 
 /// The format, and the record when it is the known one.
@@ -151,9 +165,12 @@ pub(super) fn decode_node(value: &[u8]) -> Result<(u16, Option<NodeRecord>), &'s
     if format != FORMAT {
         return Ok((format, None));
     }
+    let [next_space, applied, journal_bytes] = [body.u64()?, body.u64()?, body.u64()?];
     let node = NodeRecord {
-        next_space: body.u64()?,
-        commits: body.u64()?,
+        next_space,
+        applied,
+        id: body.array()?,
+        journal_bytes,
     };
     body.end()?;
     Ok((format, Some(node)))
@@ -255,21 +272,39 @@ pub(super) fn decode_group(group: &GroupId, value: &[u8]) -> Result<GroupRecord,
 fn put_optional(out: &mut Vec<u8>, bytes: Option<&Bytes>) {
     out.push(u8::from(bytes.is_some()));
     if let Some(bytes) = bytes {
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        out.extend_from_slice(bytes);
+        put_bytes(out, bytes);
     }
 }
 
-struct Reader<'v>(&'v [u8]);
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Takes fields off the front of a record.
+pub(super) struct Reader<'v>(&'v [u8]);
 
 impl<'v> Reader<'v> {
+    pub(super) const fn new(record: &'v [u8]) -> Self {
+        Self(record)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<Bytes, &'static str> {
+        let len = usize::try_from(self.u64()?).map_err(|_| "length out of range")?;
+        self.take(len).map(Bytes::copy_from_slice)
+    }
+
     fn take(&mut self, len: usize) -> Result<&'v [u8], &'static str> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or("record too short")?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
         self.take(N)
             .map(|bytes| bytes.try_into().expect("as many bytes as were asked for"))
     }
@@ -278,15 +313,15 @@ impl<'v> Reader<'v> {
         self.array().map(u16::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, &'static str> {
+    pub(super) fn u32(&mut self) -> Result<u32, &'static str> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, &'static str> {
+    pub(super) fn u64(&mut self) -> Result<u64, &'static str> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn position(&mut self) -> Result<Position, &'static str> {
+    pub(super) fn position(&mut self) -> Result<Position, &'static str> {
         Ok(Position {
             index: self.u64()?,
             term: self.u64()?,
@@ -296,11 +331,7 @@ impl<'v> Reader<'v> {
     fn optional(&mut self) -> Result<Option<Bytes>, &'static str> {
         match self.array()? {
             [0] => Ok(None),
-            [1] => {
-                let len = usize::try_from(self.u64()?).map_err(|_| "length out of range")?;
-                self.take(len)
-                    .map(|bytes| Some(Bytes::copy_from_slice(bytes)))
-            }
+            [1] => self.bytes().map(Some),
             [_] => Err("neither absent nor present"),
         }
     }

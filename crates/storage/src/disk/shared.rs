@@ -6,6 +6,7 @@ use {
         database::Database,
         lock::DirectoryLock,
         medium::Medium,
+        pipeline::Pipeline,
         queue::{Queue, lock},
         record::NodeRecord,
     },
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     database: Mutex<Option<Arc<Database>>>,
     status: Mutex<Status>,
     pub(super) queue: Queue,
+    pub(super) pipeline: Pipeline,
     pub(super) file: String,
     medium: Arc<dyn Medium>,
     cache_bytes: usize,
@@ -42,6 +44,7 @@ impl Shared {
         medium: Arc<dyn Medium>,
         cache_bytes: usize,
         queue: Queue,
+        pipeline: Pipeline,
         directory_lock: Option<DirectoryLock>,
     ) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl Shared {
             database: Mutex::new(Some(Arc::new(database))),
             status: Mutex::default(),
             queue,
+            pipeline,
             medium,
             cache_bytes,
             _lock: directory_lock,
@@ -71,7 +75,7 @@ impl Shared {
     pub(super) fn reopen(&self) -> Result<NodeRecord, StoreError> {
         *lock(&self.database) = None;
         match Database::open(&self.medium, &self.file, self.cache_bytes) {
-            Ok((database, node)) => {
+            Ok((database, node, _)) => {
                 *lock(&self.database) = Some(Arc::new(database));
                 Ok(node)
             }

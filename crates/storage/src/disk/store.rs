@@ -2,11 +2,16 @@
 
 use {
     super::{
+        applier::Applier,
         database::{Database, guard},
-        lock::{DirectoryLock, FILE, OpenError, open_file},
-        medium::Medium,
+        frame::StoreId,
+        journal::Journal,
+        lock::{DirectoryLock, OpenError, open_files},
+        medium::Media,
+        pipeline::Pipeline,
         queue::{Mailbox, Pending, Queue, Reply, Slot, lock},
         read,
+        record::NodeRecord,
         shared::Shared,
         writer::Writer,
     },
@@ -17,7 +22,9 @@ use {
         Token, WriteBatch,
     },
     std::{
+        hash::{BuildHasher, Hasher, RandomState},
         io,
+        panic::{AssertUnwindSafe, catch_unwind},
         path::Path,
         sync::{Arc, Mutex},
         thread::{self, JoinHandle},
@@ -30,8 +37,11 @@ use {
 pub struct DiskOptions {
     /// Bounds of what is queued.
     pub limits: StoreLimits,
-    /// Pages of the file kept in memory, bytes. 64 MiB.
+    /// Pages of the tables kept in memory, bytes. 64 MiB.
     pub cache_bytes: usize,
+    /// Size of each of the two journal files of a new store, bytes; a batch that is larger
+    /// extends a file. What is journaled and not yet in the tables is read again at opening. 8 MiB.
+    pub journal_bytes: u64,
 }
 
 impl DiskOptions {
@@ -39,6 +49,7 @@ impl DiskOptions {
     pub const DEFAULT: Self = Self {
         limits: StoreLimits::DEFAULT,
         cache_bytes: 64 << 20,
+        journal_bytes: 8 << 20,
     };
 }
 
@@ -48,7 +59,7 @@ impl Default for DiskOptions {
     }
 }
 
-/// A durable store: all groups in one file of a directory that nobody else may open meanwhile.
+/// A durable store: all groups in one journal and one set of tables, in a directory that nobody else may open meanwhile.
 ///
 /// Clones are handles on the same store, each with its own tokens and completions. When the
 /// last one is dropped, what was submitted is written, then the file is closed.
@@ -57,8 +68,7 @@ impl Default for DiskOptions {
 /// [`StoreError::Stopped`] from then on, and the file is not touched again. A full disk fails the
 /// batches that it hits with [`StoreError::NoSpace`]; later ones are tried.
 ///
-/// The last commit before a crash that left it incomplete is taken back when the store is
-/// opened. Damage anywhere else is an error that names the place. Not promised: telling damage of
+/// A last commit that a crash left incomplete is cut off when the store is opened. Damage anywhere else is an error that names the place. Not promised: telling damage of
 /// the very last commit from a commit that the crash cut short.
 #[derive(Debug)]
 pub struct DiskStore {
@@ -72,14 +82,15 @@ pub struct DiskStore {
 #[derive(Debug)]
 struct Thread {
     shared: Arc<Shared>,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    /// The writer, then the applier that it closes.
+    handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
         self.shared.queue.close();
-        if let Some(handle) = lock(&self.handle).take() {
-            // A writer that panicked has nobody left to tell.
+        for handle in lock(&self.handles).drain(..) {
+            // A thread that panicked has stopped the store and has nobody left to tell.
             let _ = handle.join();
         }
     }
@@ -106,53 +117,70 @@ impl DiskStore {
     pub fn open_with(directory: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
         let directory = directory.as_ref();
         let directory_lock = DirectoryLock::take(directory)?;
-        let file = directory.join(FILE).display().to_string();
-        let medium = open_file(directory, |medium| {
-            let medium: Arc<dyn Medium> = Arc::new(medium);
-            Ok(Database::initialize(&medium, &file, options.cache_bytes)?)
-        })?;
-        Self::start(Arc::new(medium), &file, options, Some(directory_lock))
+        let media = open_files(directory, |media| initialize(media, options))?;
+        Self::start(media, options, Some(directory_lock))
     }
 
-    /// Opens the store in a file of any kind, which is made a store when it is empty. `name`
-    /// stands for it in errors. Keeping others away from the medium is up to the caller.
-    pub fn open_medium(
-        medium: Arc<dyn Medium>,
-        name: &str,
-        options: DiskOptions,
-    ) -> Result<Self, OpenError> {
+    /// Opens the store in files of any kind, which are made a store when the tables are empty.
+    /// Keeping others away from them is up to the caller.
+    pub fn open_media(media: Media, options: DiskOptions) -> Result<Self, OpenError> {
         // An unreadable length shows again, with its error, when the file is opened.
-        if medium.is_empty().unwrap_or(false) {
-            Database::initialize(&medium, name, options.cache_bytes)?;
+        if media.tables.is_empty().unwrap_or(false) {
+            initialize(&media, options)?;
         }
-        Self::start(medium, name, options, None)
+        Self::start(media, options, None)
     }
 
     fn start(
-        medium: Arc<dyn Medium>,
-        file: &str,
+        media: Media,
         options: DiskOptions,
         directory_lock: Option<DirectoryLock>,
     ) -> Result<Self, OpenError> {
-        let (database, node) = Database::open(&medium, file, options.cache_bytes)?;
+        let (file, cache_bytes) = (media.tables_name(), options.cache_bytes);
+        let (database, node, verified) = Database::open(&media.tables, &file, cache_bytes)?;
+        let journals = media.named_journals();
+        let opened = Journal::open(journals, node.id, node.journal_bytes, node.applied);
+        let (journal, replay) = opened.inspect_err(|_| database.seal())?;
         let queue = Queue::new(options.limits);
-        let shared = Shared::new(database, medium, options.cache_bytes, queue, directory_lock);
+        let pipeline = Pipeline::new(node.applied);
+        let tables = media.tables;
+        let shared = Shared::new(
+            database,
+            tables,
+            cache_bytes,
+            queue,
+            pipeline,
+            directory_lock,
+        );
         let shared = Arc::new(shared);
-        let writer = Writer::new(Arc::clone(&shared), node);
-        let builder = thread::Builder::new().name("mosaik-storage".to_owned());
-        let handle = builder
-            .spawn(move || writer.run())
-            .map_err(|error| StoreError::Io {
-                file: file.to_owned(),
-                operation: "start of the writer thread",
+        for group in verified {
+            shared.set_verified(group);
+        }
+        let mut applier = Applier::new(Arc::clone(&shared), node);
+        applier
+            .replay(replay)
+            .inspect_err(|error| shared.stop(error))?;
+        let writer = Writer::new(Arc::clone(&shared), journal);
+        let thread = Arc::new(Thread {
+            shared: Arc::clone(&shared),
+            handles: Mutex::default(),
+        });
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> Result<(), StoreError> {
+            let shared = Arc::clone(&shared);
+            let builder = thread::Builder::new().name(name.to_owned());
+            let handle = builder.spawn(move || run_thread(&shared, run));
+            let handle = handle.map_err(|error| StoreError::Io {
+                file: file.clone(),
+                operation: "start of a thread",
                 kind: error.kind(),
                 detail: error.to_string(),
             })?;
-        let handle = Mutex::new(Some(handle));
-        let thread = Arc::new(Thread {
-            shared: Arc::clone(&shared),
-            handle,
-        });
+            lock(&thread.handles).push(handle);
+            Ok(())
+        };
+        spawn("mosaik-journal", Box::new(|| writer.run()))?;
+        // Should this fail, dropping `thread` ends the writer.
+        spawn("mosaik-tables", Box::new(|| applier.run()))?;
         Ok(Self {
             shared,
             mailbox: Arc::default(),
@@ -179,6 +207,7 @@ impl DiskStore {
         if let Some(stopped) = self.shared.stopped(group) {
             return Err(stopped);
         }
+        self.shared.pipeline.wait_applied()?;
         let database = self.shared.database()?;
         guard(&self.shared.file, || run(&database)).inspect_err(|error| match error {
             StoreError::Corrupt { .. } => self.shared.stop_group(group, error),
@@ -190,12 +219,50 @@ impl DiskStore {
     }
 }
 
+/// Fills the empty files of a new store.
+fn initialize(media: &Media, options: DiskOptions) -> Result<(), OpenError> {
+    // No secret, only unlikely to be that of another store.
+    let random = || RandomState::new().build_hasher().finish().to_le_bytes();
+    let mut id = StoreId::default();
+    id[..8].copy_from_slice(&random());
+    id[8..].copy_from_slice(&random());
+    let journal_bytes = options.journal_bytes;
+    Journal::initialize(&media.named_journals(), journal_bytes)?;
+    let node = NodeRecord {
+        next_space: 0,
+        applied: 0,
+        id,
+        journal_bytes,
+    };
+    let (file, cache_bytes) = (media.tables_name(), options.cache_bytes);
+    Ok(Database::initialize(
+        &media.tables,
+        &file,
+        cache_bytes,
+        node,
+    )?)
+}
+
+/// A thread that panics stops the store, so that nobody waits for it.
+fn run_thread(shared: &Shared, run: Box<dyn FnOnce() + Send>) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        let error = StoreError::Stopped {
+            reason: "a thread of the store panicked".to_owned(),
+        };
+        shared.stop(&error);
+        shared.pipeline.set_blocked(error);
+        shared.queue.abandon();
+        shared.pipeline.close();
+    }
+}
+
 impl LogStore for DiskStore {
     fn is_durable(&self) -> bool {
         true
     }
 
     fn groups(&mut self) -> Result<Vec<GroupId>, StoreError> {
+        self.shared.pipeline.wait_applied()?;
         let database = self.shared.database()?;
         guard(&self.shared.file, || read::groups(&database))
     }
@@ -221,13 +288,9 @@ impl LogStore for DiskStore {
             handle: Arc::clone(&self.mailbox),
             token,
         };
-        if let Err(pending) = self.shared.queue.try_push(Pending {
-            batch,
-            bytes,
-            reply,
-        }) {
+        if let Err(batch) = self.shared.queue.try_push(batch, bytes, reply) {
             self.mailbox.release();
-            return Err(SubmitError::Full(Box::new(pending.batch)));
+            return Err(SubmitError::Full(batch));
         }
         self.next_token += 1;
         Ok(token)
@@ -245,11 +308,7 @@ impl LogStore for DiskStore {
         let bytes = self.check_size(&batch)?;
         let slot = Arc::new(Slot::default());
         let reply = Reply::Waiting(Arc::clone(&slot));
-        self.shared.queue.push(Pending {
-            batch,
-            bytes,
-            reply,
-        });
+        self.shared.queue.push(Pending::new(batch, bytes, reply));
         slot.wait()
     }
 

@@ -1,52 +1,46 @@
-//! The writer thread: takes all that waits, makes it one transaction, answers.
+//! The writer thread: takes all that waits, makes it one frame of the journal, answers.
 
 use {
     super::{
-        database::{Database, guard},
-        group::{Attempt, Tables},
+        ahead::Ahead,
+        database::guard,
+        frame::FrameBuilder,
+        journal::Journal,
+        pipeline::Frame,
         queue::{Pending, Taken},
-        record::{GroupRecord, NodeRecord},
+        read,
         shared::Shared,
     },
-    mosaik_protocol::store::{GroupId, StoreError},
+    mosaik_protocol::store::{GroupId, GroupState, StoreError, WriteBatch},
     std::{
-        collections::BTreeMap,
+        collections::{BTreeMap, btree_map::Entry},
+        mem,
         sync::Arc,
         time::{Duration, Instant},
     },
 };
 
-/// Garbage records deleted along with a commit that somebody waits for.
-const GARBAGE_WHEN_BUSY: usize = 512;
-/// Garbage records deleted in a commit of their own.
-const GARBAGE_WHEN_IDLE: usize = 16_384;
-/// How long nothing must arrive before garbage gets a commit of its own.
-const IDLE: Duration = Duration::from_millis(50);
 /// The most that the first of a group of batches waits for the others.
 const MAX_PATIENCE: Duration = Duration::from_millis(2);
 /// Those who wait for others wait this part of what the last commit took.
 const PATIENCE_DIVISOR: u32 = 8;
 
-type Ended = Vec<(Pending, Result<(), StoreError>)>;
+type Results = Vec<Result<(), StoreError>>;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    node: NodeRecord,
-    /// Records of the groups written so far, as of the last commit.
-    groups: BTreeMap<GroupId, GroupRecord>,
-    has_garbage: bool,
-    must_reopen: bool,
+    journal: Journal,
+    groups: BTreeMap<GroupId, Ahead>,
+    frame: FrameBuilder,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, node: NodeRecord) -> Self {
-        // A crash may have left garbage: the first commits look.
+    pub(super) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
         Self {
             shared,
-            node,
+            journal,
             groups: BTreeMap::new(),
-            has_garbage: true,
-            must_reopen: false,
+            frame: FrameBuilder::new(),
         }
     }
 
@@ -57,144 +51,121 @@ impl Writer {
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let (mut wanted, mut patience) = (1, Duration::ZERO);
-        loop {
-            match shared
+        while let Taken::Batches(mut batches) = shared.queue.take(wanted, patience) {
+            let began = Instant::now();
+            let results = self.commit(&mut batches);
+            patience = (began.elapsed() / PATIENCE_DIVISOR).min(MAX_PATIENCE);
+            wanted = batches.len() + shared.queue.waiting();
+            shared
                 .queue
-                .take(wanted, patience, self.has_garbage.then_some(IDLE))
-            {
-                Taken::Closed => break,
-                Taken::Idle => drop(self.commit(Vec::new(), GARBAGE_WHEN_IDLE)),
-                Taken::Batches(batches) => {
-                    let began = Instant::now();
-                    let ended = self.commit(batches, GARBAGE_WHEN_BUSY);
-                    patience = (began.elapsed() / PATIENCE_DIVISOR).min(MAX_PATIENCE);
-                    wanted = ended.len() + shared.queue.waiting();
-                    shared.queue.answer(ended);
-                }
-            }
+                .answer(batches.into_iter().zip(results).collect());
         }
+        shared.pipeline.close();
     }
 
-    fn commit(&mut self, batches: Vec<Pending>, garbage: usize) -> Ended {
-        let answer_all = |batches: Vec<Pending>, error: &StoreError| -> Ended {
-            batches
-                .into_iter()
-                .map(|pending| (pending, Err(error.clone())))
-                .collect()
-        };
-        let database = match self.database() {
-            Ok(database) => database,
-            Err(error) => {
-                self.has_garbage &= !error.is_fatal();
-                return answer_all(batches, &error);
-            }
-        };
-        match self.transact(&database, &batches, garbage) {
-            Ok(results) => batches.into_iter().zip(results).collect(),
-            Err(error) => answer_all(batches, &error),
-        }
-    }
-
-    fn database(&mut self) -> Result<Arc<Database>, StoreError> {
-        if self.must_reopen {
-            self.reopen()?;
-        }
-        self.shared.database()
-    }
-
-    fn transact(
-        &mut self,
-        database: &Database,
-        batches: &[Pending],
-        garbage: usize,
-    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        let file = self.shared.file.clone();
-        let prepared = guard(&file, || self.prepare(database, batches, garbage));
-        let (txn, attempt) = prepared.map_err(|error| self.failed(error))?;
-        if !attempt.changed {
-            // Dropping the transaction takes it back. It changed nothing.
-            drop(txn);
-            self.has_garbage = attempt.has_garbage;
-            return Ok(attempt.results);
-        }
-        let committed = guard(&file, || {
-            txn.commit().map_err(|error| database.error(error.into()))
-        });
-        if let Err(error) = committed {
-            let error = self.failed(error);
-            // A full disk can strike after the last page that the commit needed.
-            let happened = !error.is_fatal() && self.node.commits == attempt.node.commits;
-            return if happened {
-                Ok(attempt.results)
+    /// Journals the valid ones of `batches`, which are moved out of them.
+    fn commit(&mut self, batches: &mut [Pending]) -> Results {
+        self.frame.clear();
+        let mut before: BTreeMap<GroupId, Option<Ahead>> = BTreeMap::new();
+        let mut accepted = Vec::with_capacity(batches.len());
+        let mut results: Results = Vec::with_capacity(batches.len());
+        for Pending { batch, bytes, .. } in batches {
+            let known = before.contains_key(&batch.group);
+            let undo = if known {
+                None
             } else {
-                Err(error)
+                self.groups.get(&batch.group).cloned()
             };
-        }
-        self.node = attempt.node;
-        self.has_garbage = attempt.has_garbage;
-        for (group, record) in attempt.groups {
-            match record {
-                Some(record) => drop(self.groups.insert(group, record)),
-                None => drop(self.groups.remove(&group)),
+            let result = self.judge(batch);
+            if result.is_ok() {
+                before.entry(batch.group).or_insert(undo);
+                self.frame.push(batch);
+                let next = WriteBatch::new(batch.group);
+                accepted.push((mem::replace(batch, next), *bytes));
             }
+            results.push(result);
         }
-        attempt
-            .created
-            .iter()
-            .for_each(|&group| self.shared.set_verified(group));
-        Ok(attempt.results)
-    }
-
-    fn prepare(
-        &self,
-        database: &Database,
-        batches: &[Pending],
-        garbage: usize,
-    ) -> Result<(redb::WriteTransaction, Attempt), StoreError> {
-        let txn = database.begin_write()?;
-        let mut attempt = Attempt::new(self.node, self.has_garbage);
-        {
-            let mut tables = Tables::open(database, &txn)?;
-            for pending in batches {
-                let batch = &pending.batch;
-                let result = match self.shared.stopped(batch.group) {
-                    Some(stopped) => Err(stopped),
-                    None => attempt.apply(&mut tables, &self.groups, batch)?,
-                };
-                if let Err(error) = &result
-                    && error.is_fatal()
-                {
-                    self.shared.stop_group(batch.group, error);
+        if accepted.is_empty() {
+            return results;
+        }
+        match self.journal_frame(accepted) {
+            Ok(()) => results,
+            Err(error) => {
+                for (group, ahead) in before {
+                    match ahead {
+                        Some(ahead) => drop(self.groups.insert(group, ahead)),
+                        None => drop(self.groups.remove(&group)),
+                    }
                 }
-                attempt.results.push(result);
+                results
+                    .into_iter()
+                    .map(|result| result.and(Err(error.clone())))
+                    .collect()
             }
-            attempt.finish(&mut tables, garbage)?;
         }
-        Ok((txn, attempt))
     }
 
-    /// What to do after a transaction failed, and what to answer.
-    fn failed(&mut self, error: StoreError) -> StoreError {
-        self.groups.clear();
-        if matches!(error, StoreError::NoSpace { .. }) {
-            self.must_reopen = true;
-            return match self.reopen() {
-                Err(worse) if worse.is_fatal() => worse,
-                Ok(()) | Err(_) => error,
-            };
+    fn journal_frame(&mut self, accepted: Vec<(WriteBatch, usize)>) -> Result<(), StoreError> {
+        let pipeline = &self.shared.pipeline;
+        let bytes = accepted.iter().map(|(_, bytes)| bytes).sum();
+        let must_be_applied = self.journal.must_be_applied(self.frame.len());
+        if must_be_applied > 0 {
+            pipeline.wait_checkpoint(must_be_applied)?;
         }
-        self.shared.stop(&error);
-        self.has_garbage = false;
-        error
-    }
-
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        let node = self.shared.reopen().inspect_err(|error| {
+        let sequence = self.journal.append(&mut self.frame).inspect_err(|error| {
             if error.is_fatal() {
                 self.shared.stop(error);
+                self.shared.pipeline.set_blocked(error.stopped());
             }
         })?;
-        (self.node, self.must_reopen) = (node, false);
+        let batches = accepted.into_iter().map(|(batch, _)| batch).collect();
+        pipeline.push(Frame {
+            sequence,
+            batches,
+            bytes,
+        });
+        // Long before the other file is needed.
+        pipeline.want_checkpoint(self.journal.idle_file_last());
+        Ok(())
+    }
+
+    /// Decides on a batch, and moves its group on when it is valid.
+    fn judge(&mut self, batch: &WriteBatch) -> Result<(), StoreError> {
+        let group = batch.group;
+        if let Some(stopped) = self.shared.stopped(group) {
+            return Err(stopped);
+        }
+        let shared = &self.shared;
+        let judged = guard(&shared.file, || {
+            let ahead = match self.groups.entry(group) {
+                Entry::Occupied(known) => known.into_mut(),
+                // Nothing of this group is journaled that the tables do not show, so that they
+                // can be read however far they are behind with others.
+                Entry::Vacant(unknown) => {
+                    let record = read::record(&*shared.database()?, group)?;
+                    unknown.insert(Ahead::new(record.map(|record| record.state)))
+                }
+            };
+            GroupState::after(ahead.state.as_ref(), batch, |index| {
+                match ahead.recent_term(index) {
+                    Some(term) => Ok(term),
+                    None => read::term_at(&*shared.database()?, group, index),
+                }
+            })
+        });
+        let change = match judged {
+            Ok(change) => change.map_err(|reason| StoreError::Invalid { group, reason })?,
+            Err(error) => {
+                match &error {
+                    StoreError::Corrupt { .. } => shared.stop_group(group, &error),
+                    error if error.is_fatal() => shared.stop(error),
+                    _ => {}
+                }
+                return Err(error);
+            }
+        };
+        let ahead = self.groups.get_mut(&group).expect("it was just there");
+        ahead.apply(batch, change);
         Ok(())
     }
 }

@@ -2,15 +2,15 @@
 
 use {
     super::SplitMix,
-    crate::disk::Medium,
+    crate::disk::{Media, Medium},
     std::{
         collections::VecDeque,
-        io,
-        sync::{Mutex, MutexGuard, PoisonError},
+        io, mem,
+        sync::{Arc, Mutex, MutexGuard, PoisonError},
     },
 };
 
-/// A file whose writes are in doubt until they are synced.
+/// The files of a store, whose writes are in doubt until they are synced.
 ///
 /// At a power cut every unsynced write is torn into sectors, and each sector survives or not by
 /// chance, whatever became of earlier and later ones. After a failed sync the writes it covered
@@ -20,11 +20,8 @@ pub struct SimulatedDisk(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// What reads see.
-    seen: Vec<u8>,
-    /// What is on the platter.
-    durable: Vec<u8>,
-    unsynced: VecDeque<Change>,
+    files: [FileState; FILES],
+    unsynced: VecDeque<(usize, Change)>,
     rng: SplitMix,
     capacity_bytes: u64,
     cut_after: Option<u64>,
@@ -34,6 +31,24 @@ struct State {
     syncs: u64,
 }
 
+#[derive(Debug, Default)]
+struct FileState {
+    /// What reads see.
+    seen: Vec<u8>,
+    /// What is on the platter.
+    durable: Vec<u8>,
+}
+
+/// The tables, then the two files of the journal.
+const FILES: usize = 3;
+
+/// One of the files.
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: Arc<SimulatedDisk>,
+    number: usize,
+}
+
 #[derive(Debug)]
 enum Change {
     Write { offset: usize, data: Vec<u8> },
@@ -41,11 +56,10 @@ enum Change {
 }
 
 impl SimulatedDisk {
-    /// An empty file.
-    pub const fn new(seed: u64) -> Self {
+    /// A disk with empty files.
+    pub fn new(seed: u64) -> Self {
         Self(Mutex::new(State {
-            seen: Vec::new(),
-            durable: Vec::new(),
+            files: Default::default(),
             unsynced: VecDeque::new(),
             rng: SplitMix::new(seed),
             capacity_bytes: u64::MAX,
@@ -55,6 +69,33 @@ impl SimulatedDisk {
             powered: true,
             syncs: 0,
         }))
+    }
+
+    /// A disk on which every file is durably what [`Self::image`] returned.
+    pub fn with_image(seed: u64, image: &[Vec<u8>]) -> Self {
+        let disk = Self::new(seed);
+        for (file, content) in disk.state().files.iter_mut().zip(image) {
+            *file = FileState {
+                seen: content.clone(),
+                durable: content.clone(),
+            };
+        }
+        disk
+    }
+
+    /// The files, for [`DiskStore::open_media`](crate::DiskStore::open_media).
+    pub fn media(self: &Arc<Self>) -> Media {
+        let file = |number| -> Arc<dyn Medium> {
+            Arc::new(SimulatedFile {
+                disk: Arc::clone(self),
+                number,
+            })
+        };
+        Media {
+            name: "disk".to_owned(),
+            tables: file(0),
+            journals: [file(1), file(2)],
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,11 +114,12 @@ impl SimulatedDisk {
         // Some cuts lose everything, some nothing, most something.
         let survive_permille = [0, 100, 500, 900, 1_000][state.rng.below(5) as usize];
         let sector_len = [64, 512, 4_096][state.rng.below(3) as usize];
-        while let Some(change) = state.unsynced.pop_front() {
+        while let Some((file, change)) = state.unsynced.pop_front() {
+            let durable = &mut state.files[file].durable;
             match change {
                 Change::Resize(len) => {
                     if state.rng.chance(survive_permille) {
-                        state.durable.resize(len, 0);
+                        durable.resize(len, 0);
                     }
                 }
                 Change::Write { offset, data } => {
@@ -86,14 +128,16 @@ impl SimulatedDisk {
                         let len = sector_len - (offset + done) % sector_len;
                         let end = data.len().min(done + len);
                         if state.rng.chance(survive_permille) {
-                            overlay(&mut state.durable, offset + done, &data[done..end]);
+                            overlay(durable, offset + done, &data[done..end]);
                         }
                         done = end;
                     }
                 }
             }
         }
-        state.seen = state.durable.clone();
+        for file in &mut state.files {
+            file.seen = file.durable.clone();
+        }
         state.cut_after = None;
         state.fail_sync = false;
         state.fail_write = false;
@@ -110,31 +154,23 @@ impl SimulatedDisk {
         self.state().fail_write = true;
     }
 
-    /// The file cannot grow beyond this many bytes.
+    /// The files cannot grow beyond this many bytes together.
     pub fn set_capacity(&self, bytes: u64) {
         self.state().capacity_bytes = bytes;
     }
 
-    /// Changes one bit of what is stored.
-    pub fn flip_bit(&self, offset: u64, bit: u8) {
-        let state = &mut *self.state();
-        for image in [&mut state.seen, &mut state.durable] {
-            if let Some(byte) = image.get_mut(offset as usize) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }
+    /// Length of all files together.
+    pub fn used(&self) -> u64 {
+        self.state().used()
     }
 
-    /// Cuts the stored file short.
-    pub fn truncate(&self, len: u64) {
-        let state = &mut *self.state();
-        state.seen.truncate(len as usize);
-        state.durable.truncate(len as usize);
-    }
-
-    /// Everything that reads see.
-    pub fn image(&self) -> Vec<u8> {
-        self.state().seen.clone()
+    /// Everything that reads see, file by file.
+    pub fn image(&self) -> Vec<Vec<u8>> {
+        self.state()
+            .files
+            .iter()
+            .map(|file| file.seen.clone())
+            .collect()
     }
 
     /// Successful syncs so far.
@@ -153,6 +189,10 @@ fn overlay(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
 }
 
 impl State {
+    fn used(&self) -> u64 {
+        self.files.iter().map(|file| file.seen.len() as u64).sum()
+    }
+
     fn operate(&mut self) -> io::Result<()> {
         if let Some(left) = &mut self.cut_after {
             match left.checked_sub(1) {
@@ -172,60 +212,70 @@ impl State {
     }
 }
 
-impl Medium for SimulatedDisk {
+impl Medium for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
-        let state = self.state();
+        let state = self.disk.state();
         state.check_power()?;
-        Ok(state.seen.len() as u64)
+        Ok(state.files[self.number].seen.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
+        let state = self.disk.state();
         state.check_power()?;
         let offset = offset as usize;
-        let data = state.seen.get(offset..offset + out.len());
+        let data = state.files[self.number]
+            .seen
+            .get(offset..offset + out.len());
         out.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.disk.state();
         state.operate()?;
-        if len > state.capacity_bytes && len > state.seen.len() as u64 {
+        let before = state.files[self.number].seen.len() as u64;
+        if len > before && state.used() - before + len > state.capacity_bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let len = len as usize;
-        state.seen.resize(len, 0);
-        state.unsynced.push_back(Change::Resize(len));
+        state.files[self.number].seen.resize(len, 0);
+        state.unsynced.push_back((self.number, Change::Resize(len)));
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.disk.state();
         state.operate()?;
-        if std::mem::take(&mut state.fail_write) {
+        if mem::take(&mut state.fail_write) {
             return Err(io::Error::other("injected write error"));
         }
         let offset = offset as usize;
-        overlay(&mut state.seen, offset, data);
-        state.unsynced.push_back(Change::Write {
+        overlay(&mut state.files[self.number].seen, offset, data);
+        let change = Change::Write {
             offset,
             data: data.to_vec(),
-        });
+        };
+        state.unsynced.push_back((self.number, change));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.state();
+        let state = &mut *self.disk.state();
         state.operate()?;
-        let unsynced = std::mem::take(&mut state.unsynced);
-        if std::mem::take(&mut state.fail_sync) {
+        let unsynced = mem::take(&mut state.unsynced);
+        let (ours, others) = unsynced
+            .into_iter()
+            .partition(|(file, _)| *file == self.number);
+        state.unsynced = others;
+        if mem::take(&mut state.fail_sync) {
             return Err(io::Error::other("injected fsync error"));
         }
-        for change in unsynced {
+        let ours: VecDeque<(usize, Change)> = ours;
+        let durable = &mut state.files[self.number].durable;
+        for (_, change) in ours {
             match change {
-                Change::Write { offset, data } => overlay(&mut state.durable, offset, &data),
-                Change::Resize(len) => state.durable.resize(len, 0),
+                Change::Write { offset, data } => overlay(durable, offset, &data),
+                Change::Resize(len) => durable.resize(len, 0),
             }
         }
         state.syncs += 1;

@@ -3,7 +3,7 @@
 
 use {
     mosaik_storage::{
-        DiskOptions, DiskStore, Entry, GroupId, WriteBatch, conformance::Fixture,
+        DiskOptions, DiskStore, Entry, GroupId, OpenError, WriteBatch, conformance::Fixture,
         faulty::SimulatedDisk,
     },
     std::{
@@ -39,9 +39,9 @@ impl TemporaryDirectory {
         &self.0
     }
 
-    /// The file of the store in the directory.
-    pub(crate) fn file(&self) -> PathBuf {
-        self.0.join("groups.redb")
+    /// A file of the store in the directory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
@@ -84,9 +84,19 @@ impl Fixture for OnDisk {
     }
 }
 
+/// A journal that is full after a few batches, so that tests see all of its life.
+pub(crate) fn small_journal() -> DiskOptions {
+    let mut options = DiskOptions::DEFAULT;
+    options.journal_bytes = 16 << 10;
+    options
+}
+
+pub(crate) fn try_open(disk: &Arc<SimulatedDisk>) -> Result<DiskStore, OpenError> {
+    DiskStore::open_media(disk.media(), small_journal())
+}
+
 pub(crate) fn open(disk: &Arc<SimulatedDisk>) -> DiskStore {
-    let options = DiskOptions::DEFAULT;
-    DiskStore::open_medium(disk.clone(), "disk", options).expect("the store opens")
+    try_open(disk).expect("the store opens")
 }
 
 /// Stores on a disk whose power fails at every reopening, before the store can close its file.
