@@ -487,18 +487,22 @@ impl Core {
         self.role = Role::Fresh(Box::new(Fresh::new(self.now)));
     }
 
-    /// Someone of the own lineage, in which this member may have been forgotten.
+    /// Someone of the own lineage follows a leader that this member does not hear: it may have
+    /// been forgotten or removed there, whatever its own log says. Members are not taken twice.
     fn on_hello_of_own(&mut self, from: Member, hello: &Hello, out: &mut Outputs) {
-        let lost = self.following.leader.is_none() && matches!(self.role, Role::Follower);
-        if lost && !self.is_voter() && hello.leader.is_some() && self.now >= self.ask_at {
-            self.ask_at = self.now + self.patience();
-            let contact = hello
-                .leader
-                .filter(|l| self.links.contains(&l.peer))
-                .unwrap_or(from);
-            let (member, preference) = (self.me(), self.config.preference);
-            self.send(contact, Body::Join { member, preference }, out);
-        }
+        let lost = self.following.leader.is_none()
+            && matches!(self.role, Role::Follower | Role::Candidate(_));
+        let Some(leader) = hello.leader.filter(|_| lost && self.now >= self.ask_at) else {
+            return;
+        };
+        self.ask_at = self.now + self.patience();
+        let contact = if self.links.contains(&leader.peer) {
+            leader
+        } else {
+            from
+        };
+        let (member, preference) = (self.me(), self.config.preference);
+        self.send(contact, Body::Join { member, preference }, out);
     }
 
     /// Without a leader: looks around for one, here or in another lineage.

@@ -399,6 +399,14 @@ impl Cluster {
 
     fn post(&mut self, message: Message) {
         self.sent += 1;
+        if std::env::var("CHAOS_MESSAGES").is_ok() {
+            let mut t = format!("{:?}", message.body);
+            t.truncate(150);
+            eprintln!(
+                "MSG {} {} -> {} t{} {t}",
+                self.now, message.from, message.to, message.term
+            );
+        }
         if self.filter.as_mut().is_some_and(|filter| !filter(&message)) {
             return;
         }
