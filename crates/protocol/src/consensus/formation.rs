@@ -41,6 +41,7 @@ pub(super) struct Fresh {
     settled: Option<Instant>,
     /// A lineage met, and who can let this member in.
     joining: Option<(Lineage, Member)>,
+    joining_since: Instant,
     join_at: Instant,
     found_at: Instant,
 }
@@ -52,6 +53,7 @@ impl Fresh {
             hello_at: now,
             settled: None,
             joining: None,
+            joining_since: now,
             join_at: now,
             found_at: now,
         }
@@ -414,23 +416,16 @@ impl Core {
         };
         if !lineage.is_none() {
             fresh.others.remove(&from.peer);
-            let better = hello.formed && !hello.sealed;
-            if better
-                && fresh
-                    .joining
-                    .is_none_or(|(_, contact)| contact.peer != from.peer)
-            {
-                let contact = hello
-                    .leader
-                    .filter(|l| self.links.contains(&l.peer))
-                    .unwrap_or(from);
-                let same = fresh.joining.is_some_and(|(joining, _)| joining == lineage);
-                if fresh.joining.is_none() || same && hello.leader.is_some() {
-                    fresh.joining = Some((lineage, contact));
-                    fresh.join_at = now + self.config.heartbeat_interval;
-                    self.ask_to_join(lineage, contact, out);
-                }
+            let stale = fresh.joining.is_some_and(|(joining, contact)| {
+                joining != lineage
+                    && (contact.peer == from.peer
+                        || now.since(fresh.joining_since) > self.config.election_timeout)
+            });
+            if stale {
+                // That lineage is not where it was met, or does not let anyone in.
+                fresh.joining = None;
             }
+            self.on_hello_of_lineage(from, lineage, hello, out);
             return;
         }
         if fresh.others.len() >= limits::FRESH_MEMBERS && !fresh.others.contains_key(&from.peer) {
@@ -456,6 +451,36 @@ impl Core {
             fresh.hello_at = now;
         } else if unseen && !hello.answer {
             self.say_hello(from, false, out);
+        }
+    }
+
+    /// A lineage is met: asks to be let in.
+    fn on_hello_of_lineage(
+        &mut self,
+        from: Member,
+        lineage: Lineage,
+        hello: &Hello,
+        out: &mut Outputs,
+    ) {
+        let now = self.now;
+        let Role::Fresh(fresh) = &mut self.role else {
+            return;
+        };
+        let contact = hello
+            .leader
+            .filter(|l| self.links.contains(&l.peer))
+            .unwrap_or(from);
+        let better = match fresh.joining {
+            None => true,
+            Some((joining, old)) => joining == lineage && hello.leader.is_some() && old != contact,
+        };
+        if hello.formed && !hello.sealed && better {
+            if fresh.joining.is_none() {
+                fresh.joining_since = now;
+            }
+            fresh.joining = Some((lineage, contact));
+            fresh.join_at = now + self.config.heartbeat_interval;
+            self.ask_to_join(lineage, contact, out);
         }
     }
 
