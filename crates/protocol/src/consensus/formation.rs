@@ -515,6 +515,12 @@ impl Core {
     /// Someone of the own lineage follows a leader that this member does not hear: it may have
     /// been forgotten or removed there, whatever its own log says. Members are not taken twice.
     fn on_hello_of_own(&mut self, from: Member, hello: &Hello, out: &mut Outputs) {
+        let unsealed = self.log.seal().is_none_or(|(index, _)| index > self.commit);
+        if matches!(self.role, Role::Retired(_)) && unsealed && hello.leader == Some(from) {
+            // It gave up its lineage for lack of a leader, and here is one.
+            let term = self.storing.hard().term;
+            self.become_follower(term, None, out);
+        }
         let lost = self.following.leader.is_none()
             && matches!(self.role, Role::Follower | Role::Candidate(_));
         let Some(leader) = hello.leader.filter(|_| lost && self.now >= self.ask_at) else {

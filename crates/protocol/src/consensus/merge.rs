@@ -148,8 +148,9 @@ impl Core {
             let lost = now.since(retired.heard) > patience;
             let open = hello.formed && !hello.sealed && hello.leader.is_some();
             if open && (lineage == retired.winner || lost) {
+                let leads = hello.leader == Some(member);
                 retired.winner = lineage;
-                retired.contact = retired.contact.filter(|_| !lost).or(Some(member));
+                retired.contact = retired.contact.filter(|_| !lost && !leads).or(Some(member));
             }
             return;
         }
@@ -529,11 +530,11 @@ impl Core {
         if winner != retired.winner {
             return;
         }
-        retired.heard = now;
         if !leading {
             retired.contact = leader.or(retired.contact);
             return;
         }
+        retired.heard = now;
         retired.contact = Some(from);
         let Some(batch) = retired.batch.as_ref().filter(|batch| batch.upto == upto) else {
             return;
