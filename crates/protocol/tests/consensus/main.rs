@@ -3,4 +3,5 @@
 mod basics;
 mod chaos;
 mod cluster;
+mod encodings;
 mod faults;
