@@ -113,7 +113,7 @@ impl Driver {
                 Action::Send { peer, bytes } => self.transport.send(peer, bytes),
                 Action::Probe { peer, nonce } => self.transport.probe(peer, nonce),
                 Action::Publish => timers.publish = Some(Instant::now() + COALESCE),
-                Action::Discovered(_) => {
+                Action::Discovered => {
                     if self.neighbors.is_empty() {
                         timers.hurry_rejoin();
                     }

@@ -1,8 +1,7 @@
 //! Why a discovery operation failed.
 
 use {
-    crate::network::LinkError,
-    crate::network::{NetworkId, PeerId},
+    crate::network::{LinkError, NetworkId, PeerId},
     iroh_gossip::api::ApiError,
 };
 

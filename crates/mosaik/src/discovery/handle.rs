@@ -302,6 +302,17 @@ impl Discovery {
     }
 }
 
+#[cfg(test)]
+impl Discovery {
+    pub(super) fn state(&self) -> &State {
+        &self.0.state
+    }
+
+    pub(super) fn links(&self) -> &Links {
+        self.0.introducer.transport.links()
+    }
+}
+
 impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let catalog = self.catalog();

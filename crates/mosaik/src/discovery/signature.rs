@@ -79,9 +79,10 @@ mod tests {
         let version = PeerEntryVersion::from_parts(1, 2);
         let peer = secret.public();
         let entry = Statement::Entry.sign(&secret, &network, version, &digest);
-        let check = |statement: Statement, network, peer, version, digest| {
-            statement.verify(&entry, network, peer, version, digest)
-        };
+        let check =
+            |statement: Statement, network: &NetworkId, peer: &PeerId, version, digest: &Digest| {
+                statement.verify(&entry, network, peer, version, digest)
+            };
         assert!(check(Statement::Entry, &network, &peer, version, &digest));
         assert!(!check(Statement::Note, &network, &peer, version, &digest));
         assert!(!check(

@@ -49,10 +49,6 @@ impl SignedPeerEntry {
         self.0
     }
 
-    pub(crate) const fn signature(&self) -> &Signature {
-        &self.1
-    }
-
     /// Entry and signature as they travel.
     pub(crate) fn encode(&self) -> bytes::Bytes {
         codec::try_serialize(self).expect("an entry in memory always encodes")
@@ -138,7 +134,7 @@ mod tests {
             signed
         );
 
-        let forged = SignedPeerEntry(entry().add_tags("forged"), *signed.signature());
+        let forged = SignedPeerEntry(entry().add_tags("forged"), signed.1);
         assert!(codec::deserialize::<SignedPeerEntry>(forged.encode()).is_err());
         let text = serde_json::to_string(&forged).unwrap();
         assert!(serde_json::from_str::<SignedPeerEntry>(&text).is_err());

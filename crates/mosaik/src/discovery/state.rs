@@ -44,7 +44,7 @@ pub(super) enum Action {
     /// The local entry changed; publish it after the coalescing delay.
     Publish,
     /// A peer entered the catalog.
-    Discovered(PeerId),
+    Discovered,
 }
 
 /// Announcements and events are rare next to their size.
@@ -388,7 +388,7 @@ impl State {
                 self.metrics.discovered.increment(1);
                 self.emit(|| Event::PeerDiscovered(PeerEntry::clone(&entry)));
                 self.announce(|| AnnounceEvent::PeerEntryReceived(SignedPeerEntry::clone(&entry)));
-                core.actions.push_back(Action::Discovered(*entry.id()));
+                core.actions.push_back(Action::Discovered);
                 core.view.put_signed(entry);
             }
             catalog::Event::Updated(record) => {

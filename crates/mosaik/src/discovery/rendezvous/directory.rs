@@ -32,7 +32,7 @@ pub(super) enum DirectoryError {
     Foreign(PathBuf),
     #[error("{} can be entered by other users", .0.display())]
     Open(PathBuf),
-    #[error("{path} cannot be used: {1}", path = .0.display())]
+    #[error("{} cannot be used: {}", .0.display(), .1)]
     Io(PathBuf, Errno),
 }
 
@@ -193,21 +193,21 @@ impl Directory {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::discovery) mod tests {
     use {super::*, iroh::SecretKey, std::os::unix::fs::PermissionsExt};
 
     /// A directory that is removed at the end of the test.
-    pub(crate) struct Scratch(pub(crate) PathBuf);
+    pub(in crate::discovery) struct Scratch(pub(in crate::discovery) PathBuf);
 
     impl Scratch {
-        pub(crate) fn new() -> Self {
+        pub(in crate::discovery) fn new() -> Self {
             let name = format!("mosaik-test-{}", mosaik_primitives::Digest::random());
             let path = std::env::temp_dir().join(name);
             std::fs::create_dir(&path).unwrap();
             Self(path)
         }
 
-        pub(crate) fn location(&self) -> Location {
+        fn location(&self) -> Location {
             Location::under(self.0.join("mosaik"), &NetworkId::from("net"))
         }
     }

@@ -20,6 +20,8 @@ mod note;
 #[cfg(unix)]
 mod watch;
 
+#[cfg(all(test, unix))]
+pub(super) use directory::tests::Scratch;
 #[cfg(unix)]
 pub(super) use watch::{Rendezvous, start};
 

@@ -133,13 +133,12 @@ mod tests {
     fn a_note_is_good_for_its_peer_and_network_only() {
         let network = NetworkId::from("net");
         let bytes = note().encode(&secret(), &network).unwrap();
-        let decode = |network, peer| Note::decode(&bytes, network, peer);
-        assert_eq!(
-            decode(&network, &secret().public()).unwrap().address,
-            note().address
-        );
-        assert!(decode(&NetworkId::from("other"), &secret().public()).is_err());
-        assert!(decode(&network, &SecretKey::from_bytes(&[2; 32]).public()).is_err());
+        let decode = |network: NetworkId, secret: SecretKey| {
+            Note::decode(&bytes, &network, &secret.public())
+        };
+        assert_eq!(decode(network, secret()).unwrap().address, note().address);
+        assert!(decode(NetworkId::from("other"), secret()).is_err());
+        assert!(decode(network, SecretKey::from_bytes(&[2; 32])).is_err());
         let foreign = note()
             .encode(&SecretKey::from_bytes(&[2; 32]), &network)
             .unwrap();

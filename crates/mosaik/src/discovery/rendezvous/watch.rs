@@ -11,6 +11,7 @@ use {
         network::{NetworkId, links::Links},
     },
     iroh::{Endpoint, EndpointAddr, SecretKey},
+    parking_lot::Mutex,
     std::{collections::HashMap, sync::Arc, time::Duration},
     tokio::time::Instant,
 };
@@ -26,10 +27,7 @@ const REFRESH: Duration = Duration::from_secs(15);
 const MEET: usize = 4;
 
 /// This node's part in the rendezvous directory.
-pub(in crate::discovery) struct Rendezvous {
-    location: Location,
-    peer: PeerId,
-}
+pub(in crate::discovery) struct Rendezvous(Arc<Desk>);
 
 /// Leaves a note and starts looking for those of others.
 pub(in crate::discovery) fn start(links: &Links, introducer: &Introducer) -> Option<Rendezvous> {
@@ -46,34 +44,27 @@ pub(super) fn start_at(
         return None;
     }
     let endpoint = links.endpoint().clone();
+    let desk = Arc::new(Desk {
+        location,
+        network: *links.network_id(),
+        secret: endpoint.secret_key().clone(),
+        state: Arc::clone(&introducer.state),
+        left: Mutex::new(false),
+    });
     let watcher = Watcher {
-        desk: Arc::new(Desk {
-            location: location.clone(),
-            network: *links.network_id(),
-            secret: endpoint.secret_key().clone(),
-            state: Arc::clone(&introducer.state),
-        }),
+        desk: Arc::clone(&desk),
         endpoint,
         introducer: introducer.clone(),
     };
     links.tasks().spawn(watcher.run());
-    Some(Rendezvous {
-        location,
-        peer: links.local_id(),
-    })
+    Some(Rendezvous(desk))
 }
 
 impl Rendezvous {
-    /// Takes this node's note away.
+    /// Takes this node's note away, for good.
     pub(in crate::discovery) async fn leave(&self) {
-        let (location, peer) = (self.location.clone(), self.peer);
-        blocking(move || {
-            if let Ok(directory) = location.open() {
-                directory.remove(&peer);
-                location.remove_if_empty();
-            }
-        })
-        .await;
+        let desk = Arc::clone(&self.0);
+        blocking(move || desk.leave()).await;
     }
 }
 
@@ -89,6 +80,8 @@ struct Desk {
     network: NetworkId,
     secret: SecretKey,
     state: Arc<State>,
+    /// Set when the note was taken away; held while the directory is written to.
+    left: Mutex<bool>,
 }
 
 /// A note that was looked at, so that it is not checked again until it changes.
@@ -149,6 +142,10 @@ impl Watcher {
 impl Desk {
     /// Leaves `note`, clears stale ones away, and says who is there that is not known yet.
     fn look(&self, note: Option<&Note>, seen: &mut Seen) -> Result<Vec<EndpointAddr>, String> {
+        let left = self.left.lock();
+        if *left {
+            return Ok(Vec::new());
+        }
         let directory = self.location.open().map_err(|error| error.to_string())?;
         let me = self.secret.public();
         if let Some(note) = note {
@@ -178,6 +175,14 @@ impl Desk {
             Ok(unknown)
         } else {
             Err("the own note is gone".to_owned())
+        }
+    }
+
+    fn leave(&self) {
+        *self.left.lock() = true;
+        if let Ok(directory) = self.location.open() {
+            directory.remove(&self.secret.public());
+            self.location.remove_if_empty();
         }
     }
 
