@@ -22,6 +22,7 @@ use {
         Token, WriteBatch,
     },
     std::{
+        fmt,
         hash::{BuildHasher, Hasher, RandomState},
         io,
         panic::{AssertUnwindSafe, catch_unwind},
@@ -70,7 +71,6 @@ impl Default for DiskOptions {
 ///
 /// A last commit that a crash left incomplete is cut off when the store is opened. Damage anywhere else is an error that names the place. Not promised: telling damage of
 /// the very last commit from a commit that the crash cut short.
-#[derive(Debug)]
 pub struct DiskStore {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
@@ -79,7 +79,15 @@ pub struct DiskStore {
     thread: Arc<Thread>,
 }
 
-#[derive(Debug)]
+/// Not what is queued: payloads are nobody's business.
+impl fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskStore")
+            .field("file", &self.shared.file)
+            .finish_non_exhaustive()
+    }
+}
+
 struct Thread {
     shared: Arc<Shared>,
     /// The writer, then the applier that it closes.
