@@ -264,12 +264,13 @@ impl Core {
             Role::Retired(retired) => Some(retired.deadline()),
             Role::Stopped => return None,
         };
+        let can_ask = matches!(self.role, Role::Follower) && self.following.leader.is_some();
         let asking = (self.leaving && !matches!(self.role, Role::Leader(_))).then_some(self.ask_at);
         [
             role,
             asking,
             self.proposals.deadline(),
-            self.reads.deadline(),
+            self.reads.deadline(can_ask),
         ]
         .into_iter()
         .flatten()

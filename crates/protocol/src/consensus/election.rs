@@ -242,6 +242,11 @@ impl Core {
 
     fn ask_for_pre_votes(&mut self, out: &mut Outputs) {
         if !self.is_voter() || self.is_observer() {
+            if matches!(self.role, Role::Candidate(_)) {
+                // No voter any more: a candidate that only waits would be due for ever.
+                self.role = Role::Follower;
+                self.reset_election_timer();
+            }
             return;
         }
         self.role = Role::Candidate(self.candidate(Standing::Pre));

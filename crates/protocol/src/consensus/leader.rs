@@ -329,7 +329,7 @@ fn reach_back(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out: &mu
     if progress.next > base {
         // The entry before is read along, for its term.
         let from = progress.next.prev().max(base.next());
-        progress.mode = Mode::Fetch(from);
+        progress.mode = Mode::Fetch { from, prev: None };
         fetch(
             from,
             cx.log.last_index(),
@@ -543,9 +543,10 @@ impl Core {
         let Some(progress) = leader.peers.get_mut(&member) else {
             return;
         };
-        if progress.mode != Mode::Fetch(from) {
-            return;
-        }
+        let read = match progress.mode {
+            Mode::Fetch { from: wanted, prev } if wanted == from => prev,
+            _ => return,
+        };
         progress.probe(progress.next);
         let base = cx.log.base().at;
         let prev = if progress.next.prev() == base.index {
@@ -557,6 +558,14 @@ impl Core {
                 .map(Entry::position)
         };
         let next = progress.next;
+        let prev = prev.or(read.filter(|prev| prev.index == next.prev()));
+        if prev.is_some() && entries.last().is_some_and(|last| last.index < next) {
+            // What may be read at once holds the entry before and nothing else.
+            progress.mode = Mode::Fetch { from: next, prev };
+            let (purpose, last) = (Purpose::Peer(member), cx.log.last_index());
+            fetch(next, last, purpose, cx.config, cx.fetches, out);
+            return;
+        }
         let entries: Vec<_> = entries
             .iter()
             .filter(|e| e.index >= next)

@@ -1,7 +1,7 @@
 //! What a leader knows of one other member's log.
 
 use {
-    super::{config::Config, ids::LogIndex},
+    super::{config::Config, ids::{LogIndex, Position}},
     mosaik_primitives::time::Instant,
     std::collections::VecDeque,
 };
@@ -15,8 +15,13 @@ pub(super) enum Mode {
     },
     /// Appends follow one another without waiting.
     Replicate,
-    /// Entries are being read from the store, from this index on.
-    Fetch(LogIndex),
+    /// Entries are being read from the store.
+    Fetch {
+        /// From this index on.
+        from: LogIndex,
+        /// The entry before, where it was read already.
+        prev: Option<Position>,
+    },
     /// A snapshot up to `last` was offered.
     Snapshot {
         /// Last index it covers.

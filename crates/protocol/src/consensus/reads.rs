@@ -71,12 +71,13 @@ impl Reads {
         self.queue.is_empty() && self.asked.is_empty() && self.ready.is_empty()
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When something is due. Asking again is due only while there is somebody to ask.
+    pub(super) fn deadline(&self, can_ask: bool) -> Option<Instant> {
         let queue = self.queue.front().map(|waiting| waiting.deadline);
-        let asked = self.asked.front().map(|(_, waiting, retry)| {
-            waiting
-                .first()
-                .map_or(*retry, |waiting| waiting.deadline.min(*retry))
+        let asked = self.asked.front().and_then(|(_, waiting, retry)| {
+            let expiry = waiting.first().map(|waiting| waiting.deadline);
+            let retry = can_ask.then_some(*retry);
+            expiry.into_iter().chain(retry).min()
         });
         let ready = self.ready.front().map(|(_, waiting)| waiting.deadline);
         [queue, asked, ready].into_iter().flatten().min()
