@@ -4,7 +4,7 @@
 
 use {
     crate::{linearizability::Model, queue::Nanos},
-    std::collections::{BTreeMap, HashSet},
+    std::collections::{BTreeMap, HashMap},
 };
 
 /// What a client asks of one key.
@@ -44,7 +44,14 @@ pub struct Operation {
     /// When and what was answered; `None` when it ended unknown and may take effect at any time
     /// after `invoked`, or never.
     pub answered: Option<(Nanos, Reply)>,
+    /// Where it seems to stand among the others, where that is known: a hint for the checker,
+    /// which believes it only after having tested it.
+    pub place: Option<Place>,
 }
+
+/// A place in an order of operations: the command's number, or the number of commands before a
+/// read.
+pub type Place = (u64, bool);
 
 /// A register a key; every key starts at zero.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +102,7 @@ impl History {
             call,
             invoked: at,
             answered: None,
+            place: None,
         });
         OperationId(self.operations.len() - 1)
     }
@@ -104,6 +112,11 @@ impl History {
         let operation = &mut self.operations[id.0];
         assert!(operation.answered.is_none(), "a client is answered once");
         operation.answered = Some((at, reply));
+    }
+
+    /// Records how many commands had been applied where a read was answered.
+    pub fn place_read(&mut self, id: OperationId, commands: u64) {
+        self.operations[id.0].place = Some((commands, true));
     }
 
     /// Forgets an operation that surely did not happen.
@@ -125,17 +138,23 @@ impl History {
     #[must_use]
     pub fn restricted(
         &self,
-        held: &HashSet<OperationId>,
+        held: &HashMap<OperationId, u64>,
         answered: impl Fn(OperationId) -> bool,
     ) -> Self {
         let mut operations = Vec::new();
         for (at, operation) in self.operations.iter().enumerate() {
             let id = OperationId(at);
+            let number = held.get(&id).map(|number| (*number, false));
+            let place = number.or(operation.place);
             if operation.answered.is_some() && answered(id) {
-                operations.push(operation.clone());
-            } else if held.contains(&id) {
+                operations.push(Operation {
+                    place,
+                    ..operation.clone()
+                });
+            } else if number.is_some() {
                 operations.push(Operation {
                     answered: None,
+                    place,
                     ..operation.clone()
                 });
             }

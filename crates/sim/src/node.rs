@@ -13,7 +13,7 @@ use {
         Config, Core, Input, Lineage, LogIndex, Member, Membership, PeerKey, ProposalId, ReadId,
         RoleName, SnapshotMeta, Term, Token,
     },
-    std::collections::BTreeMap,
+    std::collections::{BTreeMap, VecDeque},
 };
 
 /// A clock that runs at its own rate and may jump forward.
@@ -174,8 +174,10 @@ pub struct Node {
     pub sync_time: Option<Nanos>,
     /// When the last sync that is under way ends.
     pub sync_busy_until: Nanos,
-    /// Syncs that wait for a stalled disk, in order.
-    pub stalled: Vec<Sync>,
+    /// Syncs under way, in order: they end in the order in which they began.
+    pub syncing: VecDeque<Sync>,
+    /// How many of them would have ended, had the disk not stalled or the process paused.
+    pub overdue: usize,
     /// True time of the wake-up that is scheduled.
     pub wake_at: Option<Nanos>,
     /// The millisecond of the last deadlines that had passed when they were set, and how many.
@@ -214,7 +216,8 @@ impl Node {
             disk_failed: false,
             sync_time: Some(0),
             sync_busy_until: 0,
-            stalled: Vec::new(),
+            syncing: VecDeque::new(),
+            overdue: 0,
             wake_at: None,
             haste: (0, 0),
             backlog: Vec::new(),

@@ -289,7 +289,7 @@ impl Discovery {
     }
 
     /// The smoothed round-trip time to a peer, once measured.
-    pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+    pub(crate) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         self.0.state.rtt(peer)
     }
 

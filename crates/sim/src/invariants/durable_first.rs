@@ -41,8 +41,8 @@ impl Invariant for DurableFirst {
                 if !vote_is_stored(message, scene) =>
             {
                 Err(format!(
-                    "sends {:?} without having stored the vote",
-                    message.body
+                    "sends {:?} of term {} without having stored the vote",
+                    message.body, message.term
                 ))
             }
             Body::AppendAck { matched } => {
@@ -59,7 +59,10 @@ impl Invariant for DurableFirst {
                 // A leader's disk may be behind its log; where it is not, the logs must agree.
                 let theirs = leader.and_then(|image| image.term(*matched));
                 let ours = durable.term(*matched);
-                let compacted = durable.base.index > *matched || ours.is_none();
+                let snapshot = durable.snapshot.as_ref();
+                let compacted = durable.base.index > *matched
+                    || ours.is_none()
+                    || snapshot.is_some_and(|s| s.meta.last.index >= *matched);
                 if durable.hard.lineage == message.lineage
                     && !compacted
                     && theirs.is_some()

@@ -133,6 +133,9 @@ impl World {
             return Ok(());
         }
         let Some(waiting) = self.nodes[node].waiting.remove(&id) else {
+            if !self.nodes[node].is_up() {
+                return Ok(());
+            }
             return Err(self.failure("a proposal ends once", format!("{id}: {outcome:?}")));
         };
         match outcome {
@@ -173,6 +176,9 @@ impl World {
         outcome: ReadOutcome,
     ) -> Result<(), Failure> {
         let Some(read) = self.nodes[node].reads.remove(&id) else {
+            if !self.nodes[node].is_up() {
+                return Ok(());
+            }
             return Err(self.failure("a read ends once", format!("{id}: {outcome:?}")));
         };
         let ended = if let ReadOutcome::Ready(index) = outcome {
@@ -190,6 +196,8 @@ impl World {
             let reply = Reply::Value(self.nodes[node].machine.read(read.key));
             let now = self.now();
             self.history.answer(read.operation, now, reply);
+            let commands = self.nodes[node].machine.commands;
+            self.history.place_read(read.operation, commands);
             self.answered_in
                 .insert(read.operation, self.nodes[node].lineage);
             Ended::Answered(Some(reply))
@@ -223,8 +231,13 @@ impl World {
             let answered = |id: OperationId| self.answered_in.get(&id) == Some(&lineage);
             let line = self.chronicle.line(lineage);
             let commands = line.into_iter().flat_map(|line| line.commands.iter());
-            let held: std::collections::HashSet<OperationId> = commands
-                .filter_map(|(.., command)| self.tags.get(&command.tag).copied())
+            let held: std::collections::HashMap<OperationId, u64> = (1..)
+                .zip(commands)
+                .filter_map(|(number, (.., command))| {
+                    self.tags
+                        .get(&command.tag)
+                        .map(|operation| (*operation, number))
+                })
                 .collect();
             self.history.restricted(&held, answered)
         };

@@ -7,6 +7,7 @@ use {
         failure::Failure,
         invariants::{Fact, node_name},
         machine::{Command, Machine},
+        nemesis::Unsynced,
         node::{Confirms, Process, Sync},
         queue::MILLI,
         rng::splitmix64,
@@ -229,7 +230,8 @@ impl World {
         let at = state.sync_busy_until.max(now) + takes;
         state.sync_busy_until = at;
         let life = state.life;
-        self.queue.schedule(at, Event::Synced { node, life, sync });
+        state.syncing.push_back(sync);
+        self.queue.schedule(at, Event::Synced { node, life });
         Ok(())
     }
 
@@ -256,10 +258,9 @@ impl World {
     }
 
     fn apply(&mut self, node: usize, entries: Vec<CommittedEntry>) -> Result<(), Failure> {
-        let lineage = self.nodes[node].subject().lineage;
-        if self.nodes[node].lineage != lineage {
-            self.new_machine(node, lineage);
-        }
+        // The step may have led the core out of the lineage that these entries are of.
+        let lineage = self.nodes[node].lineage;
+        let after = core::mem::replace(&mut self.nodes[node].view.lineage, lineage);
         let mut last = self.nodes[node].applied;
         for applied in entries {
             self.fact(node, &Fact::Applies(&applied))?;
@@ -284,6 +285,7 @@ impl World {
                 )
             });
         }
+        self.nodes[node].view.lineage = after;
         self.applied_later(node, last);
         Ok(())
     }
@@ -443,6 +445,10 @@ impl World {
             }
             News::Left => {
                 self.end_process(node, Process::Absent);
+                self.nodes[node]
+                    .disk
+                    .crash(Unsynced::Kept, &mut self.disk_rng);
+                self.note_vote(node);
                 // Some drivers delete what is stored, some forget to.
                 if self.rng.chance(500) {
                     self.lose_disk(node);

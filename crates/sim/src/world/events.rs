@@ -4,7 +4,7 @@ use {
     super::World,
     crate::{
         failure::Failure,
-        node::{Confirms, Process, Sync},
+        node::{Confirms, Process},
         queue::Nanos,
     },
     bytes::Bytes,
@@ -36,8 +36,6 @@ pub enum Event {
         node: usize,
         /// The start of its process that asked.
         life: u32,
-        /// What was synced.
-        sync: Sync,
     },
     /// The driver has something for the core.
     Tell {
@@ -132,7 +130,7 @@ impl World {
                 state.wake_at = None;
                 self.input(node, Input::Tick)
             }
-            Event::Synced { node, life, sync } => self.synced(node, life, sync),
+            Event::Synced { node, life } => self.synced(node, life),
             Event::Tell { node, life, input } => {
                 if self.nodes[node].life != life {
                     return Ok(());
@@ -174,16 +172,18 @@ impl World {
     }
 
     /// A sync of a stalled disk waits; otherwise what it covers is durable now.
-    fn synced(&mut self, node: usize, life: u32, sync: Sync) -> Result<(), Failure> {
+    fn synced(&mut self, node: usize, life: u32) -> Result<(), Failure> {
         let state = &mut self.nodes[node];
         if state.life != life || !state.is_up() {
             return Ok(());
         }
-        let waits = state.sync_time.is_none() || state.process == Process::Paused;
-        if waits || !state.stalled.is_empty() {
-            state.stalled.push(sync);
+        if state.sync_time.is_none() || state.process == Process::Paused {
+            state.overdue += 1;
             return Ok(());
         }
+        let Some(sync) = state.syncing.pop_front() else {
+            return Ok(());
+        };
         self.make_durable(node, sync.record)?;
         match sync.confirms {
             Confirms::Writes(token) => self.input(node, Input::Persisted(token)),

@@ -91,7 +91,8 @@ impl World {
         state.look();
         state.wake_at = None;
         state.backlog.clear();
-        state.stalled.clear();
+        state.syncing.clear();
+        state.overdue = 0;
         self.links.forget(node);
         self.abandon_clients(node);
         self.refresh_links();
@@ -186,10 +187,9 @@ impl World {
         state.sync_time = sync_time;
         if sync_time.is_some() {
             let life = state.life;
-            for sync in core::mem::take(&mut state.stalled) {
-                let at = now.max(state.sync_busy_until);
+            for _ in 0..core::mem::take(&mut state.overdue) {
                 self.queue
-                    .schedule(at, super::Event::Synced { node, life, sync });
+                    .schedule(now, super::Event::Synced { node, life });
             }
         }
     }

@@ -137,7 +137,7 @@ impl Links {
                 },
                 () = &mut silence, if !conn.is_greeted() => {
                     // A second connection of a peer that speaks on another one may stay silent.
-                    if self.speaks_elsewhere(&conn) {
+                    if self.connections_with(&conn.peer()) > 1 {
                         conn.set_greeted();
                     } else {
                         self.0.meter.refused("silent");

@@ -1,7 +1,0 @@
-//! The command-line tool as its users meet it: real processes on loopback.
-#![cfg(all(feature = "cli", unix))]
-
-mod demo;
-mod failures;
-mod pipes;
-mod tool;
