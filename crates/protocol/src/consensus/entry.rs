@@ -138,7 +138,7 @@ impl Commands {
         let framed = core::mem::replace(reader, Reader::new(Bytes::new())).into_rest();
         let mut frames = Reader::new(framed.clone());
         for _ in 0..count {
-            frames.bytes("command", limits::ENTRY_BYTES)?;
+            frames.skip_bytes("command", limits::ENTRY_BYTES)?;
         }
         frames.finish()?;
         Ok(Self {

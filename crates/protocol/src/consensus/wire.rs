@@ -180,6 +180,13 @@ impl Reader {
         Ok(self.0.split_to(len))
     }
 
+    /// Passes over bytes with their length in front.
+    pub(super) fn skip_bytes(&mut self, what: &'static str, max: usize) -> Result<(), WireError> {
+        let len = self.count(what, max, 1)?;
+        self.0.advance(len);
+        Ok(())
+    }
+
     pub(super) fn member(&mut self) -> Result<Member, WireError> {
         Ok(Member::new(PeerKey(self.array()?), self.u64_le()?))
     }

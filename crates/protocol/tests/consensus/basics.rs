@@ -245,3 +245,64 @@ fn a_leader_that_leaves_hands_over_and_is_removed() {
     assert_eq!(cluster.execute(other, "b"), committed(2));
     assert_eq!(cluster.membership(other).voters().len(), 2);
 }
+
+/// The tests of this file, for those who want to see them fail.
+#[cfg(mosaik_mutants)]
+pub(crate) const ALL: &[(&str, fn())] = &[
+    (
+        "a_lone_node_founds_alone_after_the_bootstrap_delay",
+        a_lone_node_founds_alone_after_the_bootstrap_delay,
+    ),
+    (
+        "three_fresh_nodes_found_one_lineage_with_three_voters",
+        three_fresh_nodes_found_one_lineage_with_three_voters,
+    ),
+    (
+        "nodes_that_see_all_that_discovery_shows_found_early",
+        nodes_that_see_all_that_discovery_shows_found_early,
+    ),
+    (
+        "observers_never_found_and_join_as_observers",
+        observers_never_found_and_join_as_observers,
+    ),
+    (
+        "min_voters_keeps_too_few_from_founding",
+        min_voters_keeps_too_few_from_founding,
+    ),
+    (
+        "a_late_node_joins_as_learner_and_becomes_a_voter_up_to_the_limit",
+        a_late_node_joins_as_learner_and_becomes_a_voter_up_to_the_limit,
+    ),
+    (
+        "an_idle_group_is_silent_and_wakes_for_work_and_for_loss",
+        an_idle_group_is_silent_and_wakes_for_work_and_for_loss,
+    ),
+    (
+        "a_leader_that_dies_in_silence_is_replaced_within_a_second_and_a_half",
+        a_leader_that_dies_in_silence_is_replaced_within_a_second_and_a_half,
+    ),
+    (
+        "a_follower_cut_off_does_not_disturb_the_others",
+        a_follower_cut_off_does_not_disturb_the_others,
+    ),
+    (
+        "a_leader_cut_off_steps_down_and_answers_nothing",
+        a_leader_cut_off_steps_down_and_answers_nothing,
+    ),
+    (
+        "proposals_keep_their_callers_order_whatever_is_lost",
+        proposals_keep_their_callers_order_whatever_is_lost,
+    ),
+    (
+        "strong_reads_see_what_was_acknowledged_before",
+        strong_reads_see_what_was_acknowledged_before,
+    ),
+    (
+        "leadership_is_handed_over_at_once",
+        leadership_is_handed_over_at_once,
+    ),
+    (
+        "a_leader_that_leaves_hands_over_and_is_removed",
+        a_leader_that_leaves_hands_over_and_is_removed,
+    ),
+];

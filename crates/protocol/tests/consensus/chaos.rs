@@ -66,7 +66,7 @@ fn cause(cluster: &mut Cluster, dice: &mut Dice, count: u8, snapshots: bool) {
 }
 
 /// `formed`: faults begin after formation, and there are no two lineages.
-fn run(seed: u64, count: u8, formed: bool) {
+pub(crate) fn run(seed: u64, count: u8, formed: bool) {
     println!("seed {seed}");
     let mut dice = Dice(seed);
     let mut cluster = Cluster::new([]);

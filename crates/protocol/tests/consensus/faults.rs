@@ -388,3 +388,73 @@ fn a_stopped_store_stops_the_member() {
     let leader = cluster.lead();
     assert_eq!(cluster.execute(leader, "a"), committed(1));
 }
+
+/// The tests of this file, for those who want to see them fail.
+#[cfg(mosaik_mutants)]
+pub(crate) const ALL: &[(&str, fn())] = &[
+    (
+        "a_restart_with_the_disk_goes_on_as_the_same_member",
+        a_restart_with_the_disk_goes_on_as_the_same_member,
+    ),
+    (
+        "nothing_is_acknowledged_before_it_is_stored",
+        nothing_is_acknowledged_before_it_is_stored,
+    ),
+    (
+        "a_leader_does_not_count_itself_before_it_has_stored",
+        a_leader_does_not_count_itself_before_it_has_stored,
+    ),
+    (
+        "a_member_that_lost_its_disk_comes_back_as_another_one",
+        a_member_that_lost_its_disk_comes_back_as_another_one,
+    ),
+    (
+        "a_dead_voter_is_replaced_by_a_standby",
+        a_dead_voter_is_replaced_by_a_standby,
+    ),
+    (
+        "two_voters_one_dead_are_unavailable_until_it_returns",
+        two_voters_one_dead_are_unavailable_until_it_returns,
+    ),
+    (
+        "a_member_that_was_removed_while_away_is_taken_back",
+        a_member_that_was_removed_while_away_is_taken_back,
+    ),
+    (
+        "a_member_beyond_the_log_catches_up_by_snapshot_and_keeps_the_applied_operations",
+        a_member_beyond_the_log_catches_up_by_snapshot_and_keeps_the_applied_operations,
+    ),
+    (
+        "entries_that_left_memory_are_read_back_from_the_store",
+        entries_that_left_memory_are_read_back_from_the_store,
+    ),
+    (
+        "lineages_that_meet_become_one_and_nothing_acknowledged_is_lost",
+        lineages_that_meet_become_one_and_nothing_acknowledged_is_lost,
+    ),
+    (
+        "a_merge_survives_a_crash_of_everyone_in_the_middle",
+        a_merge_survives_a_crash_of_everyone_in_the_middle,
+    ),
+    (
+        "a_losing_side_without_a_leader_brings_what_it_knows",
+        a_losing_side_without_a_leader_brings_what_it_knows,
+    ),
+    ("refused_lineages_stay_apart", refused_lineages_stay_apart),
+    (
+        "discarded_commands_are_dropped_and_counted",
+        discarded_commands_are_dropped_and_counted,
+    ),
+    (
+        "one_survivor_goes_on_when_told_and_others_rejoin_without_repeating_anything",
+        one_survivor_goes_on_when_told_and_others_rejoin_without_repeating_anything,
+    ),
+    (
+        "a_founder_that_dies_early_does_not_keep_the_others_from_forming",
+        a_founder_that_dies_early_does_not_keep_the_others_from_forming,
+    ),
+    (
+        "a_stopped_store_stops_the_member",
+        a_stopped_store_stops_the_member,
+    ),
+];

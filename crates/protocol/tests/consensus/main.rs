@@ -5,3 +5,5 @@ mod chaos;
 mod cluster;
 mod encodings;
 mod faults;
+#[cfg(mosaik_mutants)]
+mod mutants;
