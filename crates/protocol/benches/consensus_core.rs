@@ -37,7 +37,13 @@ impl World {
             Core::new(config, Restored::default(), now, &mut out).expect("the defaults are valid")
         });
         let cores: Vec<_> = cores.collect();
-        let mut world = Self { now, cores, inbox: VecDeque::new(), committed: 0, out };
+        let mut world = Self {
+            now,
+            cores,
+            inbox: VecDeque::new(),
+            committed: 0,
+            out,
+        };
         // What each asked for first: its hard state, token 1.
         for id in 0..MEMBERS {
             let token = mosaik_protocol::consensus::Token(1);
@@ -88,7 +94,10 @@ impl World {
                 return leader;
             }
             let deadlines = self.cores.iter().filter_map(Core::next_deadline);
-            self.now = deadlines.min().expect("someone waits for something").max(self.now);
+            self.now = deadlines
+                .min()
+                .expect("someone waits for something")
+                .max(self.now);
             self.inbox.extend((0..MEMBERS).map(|id| (id, Input::Tick)));
         }
     }
@@ -99,8 +108,9 @@ fn main() {
     let leader = world.form();
     world.work(|_| false);
     let payload = Bytes::from(vec![0xab; COMMAND_BYTES * BATCH]);
-    let commands: Vec<Bytes> =
-        (0..BATCH).map(|at| payload.slice(at * COMMAND_BYTES..(at + 1) * COMMAND_BYTES)).collect();
+    let commands: Vec<Bytes> = (0..BATCH)
+        .map(|at| payload.slice(at * COMMAND_BYTES..(at + 1) * COMMAND_BYTES))
+        .collect();
     let (mut proposed, mut best) = (0u64, 0.0f64);
     // Rounds, so that a busy machine shows; the best is what the core can do.
     for round in 0..5 {
@@ -108,8 +118,13 @@ fn main() {
         while start.elapsed() < Duration::from_secs(1) {
             while proposed < world.committed + PIPELINE {
                 proposed += 1;
-                let proposal = Proposal { id: proposed, commands: commands.clone() };
-                world.inbox.push_back((leader, Input::Propose(vec![proposal])));
+                let proposal = Proposal {
+                    id: proposed,
+                    commands: commands.clone(),
+                };
+                world
+                    .inbox
+                    .push_back((leader, Input::Propose(vec![proposal])));
             }
             let target = world.committed + 1;
             world.work(|world| world.committed >= target);
@@ -119,5 +134,8 @@ fn main() {
         best = best.max(rate);
         println!("round {round}: {:.2} million commands/s", rate / 1e6);
     }
-    println!("consensus core, {MEMBERS} members, {COMMAND_BYTES} B, batches of {BATCH}: best {:.2} million committed commands/s", best / 1e6);
+    println!(
+        "consensus core, {MEMBERS} members, {COMMAND_BYTES} B, batches of {BATCH}: best {:.2} million committed commands/s",
+        best / 1e6
+    );
 }

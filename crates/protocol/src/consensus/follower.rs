@@ -179,7 +179,12 @@ impl Core {
         quiesce: bool,
         out: &mut Outputs,
     ) {
-        self.commit_to(commit.min(self.following.matched), out);
+        let limit = if mutant!("commit-beyond-match") {
+            self.log.last_index()
+        } else {
+            self.following.matched
+        };
+        self.commit_to(commit.min(limit), out);
         let matched = self.following.matched;
         let idle = self.commit == self.log.last_index()
             && matched == self.commit

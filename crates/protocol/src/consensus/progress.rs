@@ -1,7 +1,10 @@
 //! What a leader knows of one other member's log.
 
 use {
-    super::{config::Config, ids::{LogIndex, Position}},
+    super::{
+        config::Config,
+        ids::{LogIndex, Position},
+    },
     mosaik_primitives::time::Instant,
     std::collections::VecDeque,
 };

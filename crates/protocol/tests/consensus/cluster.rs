@@ -82,6 +82,8 @@ pub(crate) struct Cluster {
     /// Sees, and may drop, what is sent.
     pub(crate) filter: Option<Box<dyn FnMut(&Message) -> bool>>,
     pub(crate) encode: bool,
+    /// Everything sent since this was set.
+    pub(crate) recorded: Option<Vec<Message>>,
 }
 
 pub(crate) fn peer(id: Id) -> PeerKey {
@@ -106,6 +108,7 @@ impl Cluster {
             sent: 0,
             filter: None,
             encode: true,
+            recorded: None,
         };
         for id in ids {
             cluster.add(config(id));
@@ -399,13 +402,8 @@ impl Cluster {
 
     fn post(&mut self, message: Message) {
         self.sent += 1;
-        if std::env::var("CHAOS_MESSAGES").is_ok() {
-            let mut t = format!("{:?}", message.body);
-            t.truncate(150);
-            eprintln!(
-                "MSG {} {} -> {} t{} {t}",
-                self.now, message.from, message.to, message.term
-            );
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(message.clone());
         }
         if self.filter.as_mut().is_some_and(|filter| !filter(&message)) {
             return;

@@ -255,6 +255,22 @@ fn lineages_that_meet_become_one_and_nothing_acknowledged_is_lost() {
         )
     };
     assert!(cluster.nodes[&1].events.iter().any(merged));
+    // Both members of the losing side agree on where it ended.
+    for id in [1, 2] {
+        let sealed = |e: &Event| {
+            matches!(
+                e,
+                Event::Sealed {
+                    commands: Index(5),
+                    ..
+                }
+            )
+        };
+        assert!(
+            cluster.nodes[&id].events.iter().any(sealed),
+            "{id} saw no seal"
+        );
+    }
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod encodings;
 mod faults;
 #[cfg(mosaik_mutants)]
 mod mutants;
+mod traps;

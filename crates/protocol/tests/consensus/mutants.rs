@@ -3,7 +3,7 @@
 //! Compiled with `--cfg mosaik_mutants` only.
 
 use {
-    crate::{basics, chaos, faults},
+    crate::{basics, chaos, faults, traps},
     mosaik_protocol::consensus::mutants::{MUTANTS, plant},
     std::panic::catch_unwind,
 };
@@ -13,6 +13,7 @@ fn caught(name: &str) -> Option<String> {
     plant(Some(name));
     let caught = basics::ALL
         .iter()
+        .chain(traps::ALL)
         .chain(faults::ALL)
         .find(|(_, test)| catch_unwind(*test).is_err())
         .map(|(test, _)| (*test).to_string())
