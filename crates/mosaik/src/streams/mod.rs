@@ -28,7 +28,9 @@ pub use {
         ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamDef, StreamProducer,
     },
     handle::Streams,
-    mosaik_protocol::subscription::{Criteria, CriteriaError, ParseCriteriaError},
+    mosaik_protocol::subscription::{
+        Criteria, CriteriaError, Field, Literal, ParseCriteriaError,
+    },
     producer::Producer,
 };
 
