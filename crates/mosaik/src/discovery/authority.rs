@@ -14,6 +14,9 @@ use {
 /// at once; a comparison brings at most a few hundred.
 const RECENT: usize = 512;
 
+/// Entries by the digest of their bytes, in the order they were verified.
+type Recent = VecDeque<(Digest, Arc<SignedPeerEntry>)>;
+
 /// Signs with the local key, verifies with everybody's, and decodes entries.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -21,12 +24,12 @@ pub(super) struct Keys {
     network: NetworkId,
     /// Entries verified last, by the digest of their bytes: the catalog reports an accepted
     /// entry as bytes, and decoding and verifying it twice would double the cost of joining.
-    recent: Arc<Mutex<VecDeque<(Digest, Arc<SignedPeerEntry>)>>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// Takes the entries that [`Keys`] verified.
 #[derive(Clone, Debug)]
-pub(super) struct Verified(Arc<Mutex<VecDeque<(Digest, Arc<SignedPeerEntry>)>>>);
+pub(super) struct Verified(Arc<Mutex<Recent>>);
 
 impl Keys {
     pub(super) fn new(secret: SecretKey, network: NetworkId) -> (Self, Verified) {
@@ -108,10 +111,7 @@ impl Verified {
     }
 }
 
-fn find<'a>(
-    recent: &'a VecDeque<(Digest, Arc<SignedPeerEntry>)>,
-    digest: &Digest,
-) -> Option<&'a Arc<SignedPeerEntry>> {
+fn find<'a>(recent: &'a Recent, digest: &Digest) -> Option<&'a Arc<SignedPeerEntry>> {
     recent
         .iter()
         .rev()

@@ -241,7 +241,7 @@ mod tests {
         let config = Config::builder().build().unwrap();
         assert_eq!(config, Config::default());
         assert_eq!(config.events_backlog, 100);
-        assert_eq!(config.purge_after, Duration::from_secs(300));
+        assert_eq!(config.purge_after, Duration::from_mins(5));
         assert_eq!(config.max_time_drift, Duration::from_secs(50));
         assert_eq!(config.announce_interval, Duration::from_secs(45));
         assert!((config.announce_jitter - 0.5).abs() < f32::EPSILON);

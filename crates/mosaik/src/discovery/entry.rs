@@ -230,66 +230,77 @@ impl PeerEntry {
     }
 
     /// Adds streams the peer produces.
+    #[must_use]
     pub fn add_streams<V>(mut self, streams: impl IntoIterOrSingle<StreamId, V>) -> Self {
         let changed = insert_all(&mut self.streams, streams);
         self.changed_if(changed)
     }
 
     /// Removes streams.
+    #[must_use]
     pub fn remove_streams<V>(mut self, streams: impl IntoIterOrSingle<StreamId, V>) -> Self {
         let changed = remove_all(&mut self.streams, streams);
         self.changed_if(changed)
     }
 
     /// Adds functions the peer answers.
+    #[must_use]
     pub fn add_functions<V>(mut self, functions: impl IntoIterOrSingle<FunctionId, V>) -> Self {
         let changed = insert_all(&mut self.functions, functions);
         self.changed_if(changed)
     }
 
     /// Removes functions.
+    #[must_use]
     pub fn remove_functions<V>(mut self, functions: impl IntoIterOrSingle<FunctionId, V>) -> Self {
         let changed = remove_all(&mut self.functions, functions);
         self.changed_if(changed)
     }
 
     /// Adds groups the peer is in.
+    #[must_use]
     pub fn add_groups<V>(mut self, groups: impl IntoIterOrSingle<GroupId, V>) -> Self {
         let changed = insert_all(&mut self.groups, groups);
         self.changed_if(changed)
     }
 
     /// Removes groups.
+    #[must_use]
     pub fn remove_groups<V>(mut self, groups: impl IntoIterOrSingle<GroupId, V>) -> Self {
         let changed = remove_all(&mut self.groups, groups);
         self.changed_if(changed)
     }
 
     /// Adds tags.
+    #[must_use]
     pub fn add_tags<V>(mut self, tags: impl IntoIterOrSingle<Tag, V>) -> Self {
         let changed = insert_all(&mut self.tags, tags);
         self.changed_if(changed)
     }
 
     /// Removes tags.
+    #[must_use]
     pub fn remove_tags<V>(mut self, tags: impl IntoIterOrSingle<Tag, V>) -> Self {
         let changed = remove_all(&mut self.tags, tags);
         self.changed_if(changed)
     }
 
     /// Adds a ticket; one that is there already is not added again.
+    #[must_use]
     pub fn add_ticket(mut self, ticket: Ticket) -> Self {
         let changed = self.tickets.insert(ticket.id(), ticket).is_none();
         self.changed_if(changed)
     }
 
     /// Removes a ticket.
+    #[must_use]
     pub fn remove_ticket(mut self, ticket_id: UniqueId) -> Self {
         let changed = self.tickets.remove(&ticket_id).is_some();
         self.changed_if(changed)
     }
 
     /// Removes all tickets of a class.
+    #[must_use]
     pub fn remove_tickets_of(mut self, class: TicketClass) -> Self {
         let before = self.tickets.len();
         self.tickets.retain(|_, ticket| ticket.class != class);

@@ -18,6 +18,10 @@ pub enum Event {
 
 /// What peers themselves announced, as opposed to what the local catalog made of it.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "entries are what mostly arrives, and the contract names the variants"
+)]
 pub enum AnnounceEvent {
     /// A peer's entry arrived, new or newer than the one that was known.
     PeerEntryReceived(SignedPeerEntry),

@@ -25,7 +25,7 @@ const FRAMING_BYTES: usize = 1_024;
 const COMMANDS: usize = 256;
 
 /// News of the gossip overlay.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Neighbor {
     Up(PeerId),
     Down(PeerId),

@@ -288,11 +288,6 @@ impl Discovery {
         self.0.state.infos()
     }
 
-    /// The smoothed round-trip time to a peer, once measured.
-    pub(crate) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
-        self.0.state.rtt(peer)
-    }
-
     /// Whether a peer is near enough to be used ([`Config::max_rtt`]).
     pub(crate) fn is_eligible(&self, peer: &PeerInfo) -> bool {
         match (self.0.config.max_rtt, peer.rtt()) {

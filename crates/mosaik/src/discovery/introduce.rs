@@ -84,8 +84,7 @@ impl Introducer {
         let mut delays = patience.build();
         while !self.state.knows(&address.id) {
             match self.meet(address.clone()).await {
-                Ok(()) => return,
-                Err(Error::Link(LinkError::OwnId | LinkError::Shutdown)) => return,
+                Ok(()) | Err(Error::Link(LinkError::OwnId | LinkError::Shutdown)) => return,
                 Err(error) => {
                     tracing::debug!(peer = %address.id.fmt_short(), %error, "not reached");
                 }

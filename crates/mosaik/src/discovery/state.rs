@@ -326,10 +326,6 @@ impl State {
         self.announces.subscribe()
     }
 
-    pub(super) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
-        rtt(&self.core.lock().machine, peer)
-    }
-
     pub(super) fn info(&self, peer: &PeerId) -> Option<PeerInfo> {
         let core = self.core.lock();
         core.view.info(peer, rtt(&core.machine, peer))
@@ -353,12 +349,12 @@ impl State {
             Output::Broadcast(bytes) => core.actions.push_back(Action::Broadcast(bytes)),
             Output::Send { peer, bytes } => {
                 with_peer(&peer, |peer| {
-                    core.actions.push_back(Action::Send { peer, bytes })
+                    core.actions.push_back(Action::Send { peer, bytes });
                 });
             }
             Output::Probe { peer, nonce } => {
                 with_peer(&peer, |peer| {
-                    core.actions.push_back(Action::Probe { peer, nonce })
+                    core.actions.push_back(Action::Probe { peer, nonce });
                 });
             }
             Output::Event(event) => self.apply_event(core, event),

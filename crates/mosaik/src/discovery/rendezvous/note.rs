@@ -20,7 +20,7 @@ use {
 };
 
 /// A note that is older was left by a node that is gone.
-pub(super) const EXPIRY: Duration = Duration::from_secs(60);
+pub(super) const EXPIRY: Duration = Duration::from_mins(1);
 
 /// Where a node of a network listens, and which process it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +167,7 @@ mod tests {
     fn a_note_goes_stale_with_its_process_or_its_age() {
         assert!(!note().is_stale());
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id() as i32;
+        let pid = child.id().cast_signed();
         child.wait().unwrap();
         assert!(Note { pid, ..note() }.is_stale());
         assert!(

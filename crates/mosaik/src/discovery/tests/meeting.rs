@@ -276,7 +276,7 @@ async fn round_trips_are_measured() {
     })
     .await;
     let measured = async {
-        while second.discovery().rtt(&peer).is_none() {
+        while second.discovery().entry(&peer).unwrap().rtt().is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
