@@ -1,7 +1,7 @@
 //! Stores for the logs, hard states and snapshots of consensus groups.
 //!
 //! [`MemoryStore`] keeps nothing beyond the process, [`DiskStore`] keeps the groups of a node in one
-//! file and makes everything that waits durable with one fsync, [`FaultyStore`] loses and breaks
+//! directory and makes everything that waits durable with one fsync, [`FaultyStore`] loses and breaks
 //! what a real disk may lose and break, as its seed says. [`conformance`] is what each of them, and
 //! any store of a user, has to pass.
 //!

@@ -1,1 +1,8 @@
-fn main() {}
+//! The command-line tool; see `mosaik --help`.
+
+#[path = "../cli/mod.rs"]
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -13,7 +13,7 @@ use {
     },
     crate::{diagnostics, discovery::Discovery, streams::Streams},
     core::time::Duration,
-    std::sync::Arc,
+    std::{net::SocketAddr, sync::Arc},
 };
 
 /// How long closing waits for streams to hand over what they accepted.
@@ -150,8 +150,29 @@ impl Running {
         self.discovery.close().await;
         self.links.close_all();
         self.tasks.cancel();
+        let sockets = self.links.endpoint().bound_sockets();
         self.links.endpoint().close().await;
         self.tasks.wait().await;
+        released(&sockets).await;
+    }
+}
+
+/// Resolves when the sockets are closed.
+///
+/// The transport closes them in a task of its own that it does not let one wait for; that the
+/// addresses can be bound again is what tells. Gives up after half a second: another process may
+/// have taken them.
+async fn released(sockets: &[SocketAddr]) {
+    const LOOK: Duration = Duration::from_millis(1);
+    const GIVE_UP: Duration = Duration::from_millis(500);
+    let free = |socket: &SocketAddr| std::net::UdpSocket::bind(socket).is_ok();
+    let all_free = async {
+        while !sockets.iter().all(free) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(GIVE_UP, all_free).await.is_err() {
+        tracing::debug!(?sockets, "sockets are still bound");
     }
 }
 

@@ -9,11 +9,7 @@ pub use crate::primitives::BackoffFactory;
 
 /// How a consumer waits between attempts to reach a producer.
 pub mod backoff {
-    use {
-        backon::{BackoffBuilder as _, ExponentialBuilder},
-        core::time::Duration,
-        std::time::Instant,
-    };
+    use {core::time::Duration, std::time::Instant};
 
     /// Yields the time to wait before each next attempt; `None` gives up.
     pub trait Backoff {
@@ -35,85 +31,72 @@ pub mod backoff {
     }
 
     /// Waits that grow by a factor, with jitter, up to a longest wait and a total time.
-    ///
-    /// A clone starts over.
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     pub struct ExponentialBackoff {
+        /// The next wait, before jitter.
+        pub current_interval: Duration,
         /// The first wait.
         pub initial_interval: Duration,
         /// Each wait lies between this share less and this share more than its turn's: 0 to 1.
         pub randomization_factor: f64,
         /// How much longer each wait is than the one before.
         pub multiplier: f64,
-        /// The longest wait.
+        /// The longest wait, before jitter.
         pub max_interval: Duration,
-        /// Time since the last reset after which there are no more attempts; `None` is never.
+        /// When the waits started; set by the first wait and by `reset`.
+        pub start_time: Option<Instant>,
+        /// Time since the start after which there are no more attempts; `None` is never.
         pub max_elapsed_time: Option<Duration>,
-        turn: Option<backon::ExponentialBackoff>,
-        since: Option<Instant>,
-    }
-
-    impl Clone for ExponentialBackoff {
-        fn clone(&self) -> Self {
-            Self {
-                turn: None,
-                since: None,
-                ..*self
-            }
-        }
     }
 
     impl Default for ExponentialBackoff {
-        /// From 100 ms by 1.5 to 15 s, half of it jitter, for 5 minutes.
+        /// From 500 ms by 1.5 to 60 s, half of it jitter, for 15 minutes.
         fn default() -> Self {
+            let initial_interval = Duration::from_millis(500);
             Self {
-                initial_interval: Duration::from_millis(100),
+                current_interval: initial_interval,
+                initial_interval,
                 randomization_factor: 0.5,
                 multiplier: 1.5,
-                max_interval: Duration::from_secs(15),
-                max_elapsed_time: Some(Duration::from_mins(5)),
-                turn: None,
-                since: None,
+                max_interval: Duration::from_mins(1),
+                start_time: None,
+                max_elapsed_time: Some(Duration::from_mins(15)),
             }
-        }
-    }
-
-    impl ExponentialBackoff {
-        fn turns(&self) -> backon::ExponentialBackoff {
-            ExponentialBuilder::new()
-                .with_min_delay(self.initial_interval)
-                .with_max_delay(self.max_interval)
-                .with_factor(self.multiplier as f32)
-                .without_max_times()
-                .build()
         }
     }
 
     impl Backoff for ExponentialBackoff {
         fn reset(&mut self) {
-            self.turn = None;
-            self.since = None;
+            self.current_interval = self.initial_interval;
+            self.start_time = None;
         }
 
         fn next_backoff(&mut self) -> Option<Duration> {
-            let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
+            if self.start_time.is_none() {
+                self.start_time = Some(Instant::now());
+                self.current_interval = self.initial_interval;
+            }
+            let elapsed = self
+                .start_time
+                .map_or(Duration::ZERO, |start| start.elapsed());
             if self.max_elapsed_time.is_some_and(|max| elapsed >= max) {
                 return None;
             }
-            if self.turn.is_none() {
-                self.turn = Some(self.turns());
-            }
-            let wait = self.turn.as_mut()?.next()?;
+            let turn = self.current_interval.min(self.max_interval);
+            let longer = turn.as_secs_f64() * self.multiplier.max(1.0);
+            self.current_interval = Duration::try_from_secs_f64(longer)
+                .unwrap_or(self.max_interval)
+                .min(self.max_interval);
             // Uniform between the share less and the share more.
-            let random = mosaik_primitives::Digest::random().as_bytes()[0];
+            let random = f64::from(mosaik_primitives::Digest::random().as_bytes()[0]) / 127.5 - 1.0;
             let share = self.randomization_factor.clamp(0.0, 1.0);
-            let factor = share.mul_add(f64::from(random) / 127.5 - 1.0, 1.0);
-            Some(wait.mul_f64(factor))
+            Some(turn.mul_f64(share.mul_add(random, 1.0)))
         }
     }
 
     /// Builds an [`ExponentialBackoff`].
     #[derive(Clone, Debug, Default)]
+    #[must_use = "a builder does nothing until it is built"]
     pub struct ExponentialBackoffBuilder(ExponentialBackoff);
 
     impl ExponentialBackoffBuilder {
@@ -123,35 +106,30 @@ pub mod backoff {
         }
 
         /// The first wait.
-        #[must_use]
         pub const fn with_initial_interval(mut self, value: Duration) -> Self {
             self.0.initial_interval = value;
             self
         }
 
         /// How much of each wait is jitter, 0 to 1.
-        #[must_use]
         pub const fn with_randomization_factor(mut self, value: f64) -> Self {
             self.0.randomization_factor = value;
             self
         }
 
         /// How much longer each wait is than the one before.
-        #[must_use]
         pub const fn with_multiplier(mut self, value: f64) -> Self {
             self.0.multiplier = value;
             self
         }
 
         /// The longest wait.
-        #[must_use]
         pub const fn with_max_interval(mut self, value: Duration) -> Self {
             self.0.max_interval = value;
             self
         }
 
         /// Time after which there are no more attempts; `None` is never.
-        #[must_use]
         pub const fn with_max_elapsed_time(mut self, value: Option<Duration>) -> Self {
             self.0.max_elapsed_time = value;
             self
@@ -241,6 +219,15 @@ impl ConfigBuilder {
             Some(_) => Ok(Config { backoff }),
         }
     }
+}
+
+/// From 100 ms by 1.5 to 15 s, half of it jitter, for 5 minutes.
+fn default_backoff() -> backoff::ExponentialBackoff {
+    backoff::ExponentialBackoffBuilder::new()
+        .with_initial_interval(Duration::from_millis(100))
+        .with_max_interval(Duration::from_secs(15))
+        .with_max_elapsed_time(Some(Duration::from_mins(5)))
+        .build()
 }
 
 /// A factory of copies of `backoff`.

@@ -137,7 +137,7 @@ impl Links {
                 },
                 () = &mut silence, if !conn.is_greeted() => {
                     // A second connection of a peer that speaks on another one may stay silent.
-                    if self.connections_with(&conn.peer()) > 1 {
+                    if self.speaks_elsewhere(&conn) {
                         conn.set_greeted();
                     } else {
                         self.0.meter.refused("silent");

@@ -217,11 +217,9 @@ impl Links {
     /// The transport's estimate of the round trip to a linked peer.
     pub(crate) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         let conn = self.best(peer)?;
-        conn.connection
-            .paths()
-            .iter()
-            .find(|path| path.is_selected())
-            .map(|path| path.rtt())
+        let paths = conn.connection.paths();
+        let selected = paths.iter().find(|path| path.is_selected())?;
+        Some(selected.rtt())
     }
 
     /// Opens a sub-stream to `peer`, dialling it if there is no link.
@@ -366,6 +364,15 @@ impl Links {
 
     pub(super) fn connections(&self) -> Vec<Arc<Conn>> {
         self.0.table.lock().values().flatten().cloned().collect()
+    }
+
+    /// Whether the peer has spoken on another connection than this one.
+    pub(super) fn speaks_elsewhere(&self, conn: &Arc<Conn>) -> bool {
+        let table = self.0.table.lock();
+        let others = table.get(&conn.peer()).into_iter().flatten();
+        others
+            .filter(|other| !Arc::ptr_eq(other, conn))
+            .any(|other| other.is_greeted())
     }
 
     /// How many connections there are with `peer`.

@@ -1,0 +1,7 @@
+//! The command-line tool as its users meet it: real processes on loopback.
+#![cfg(all(feature = "cli", unix))]
+
+mod demo;
+mod failures;
+mod pipes;
+mod tool;
