@@ -58,7 +58,11 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let links = self.transport.links().clone();
         let mut link_events = links.events();
-        let mut addresses = links.endpoint().watch_addr().stream();
+        let Some(endpoint) = links.endpoint() else {
+            return;
+        };
+        let mut addresses = endpoint.watch_addr().stream();
+        drop(endpoint);
         let mut timers = Timers {
             publish: None,
             rejoin: Instant::now() + REJOIN_MIN,

@@ -9,6 +9,7 @@ use {
     backon::{BackoffBuilder, ExponentialBuilder},
     bytes::Bytes,
     futures::StreamExt,
+    iroh::Endpoint,
     iroh_gossip::{
         TopicId,
         api::{Event, GossipReceiver, GossipSender},
@@ -59,13 +60,14 @@ impl Gossip {
     /// Starts the gossip layer and joins the network's topic through `bootstrap`.
     pub(super) fn start(
         links: &Links,
+        endpoint: &Endpoint,
         transport: &Transport,
         state: Arc<State>,
         bootstrap: Vec<PeerId>,
     ) -> (Self, mpsc::Receiver<Neighbor>) {
         let layer = Layer::builder()
             .max_message_size(links.limits().gossip_bytes + FRAMING_BYTES)
-            .spawn(links.endpoint().clone());
+            .spawn(endpoint.clone());
         let accepting = layer.clone();
         links.serve_alpn(iroh_gossip::ALPN, move |connection| {
             let accepting = accepting.clone();

@@ -55,7 +55,7 @@ impl Discovery {
         config: Config,
         preset: Preset,
     ) -> Result<Self, Error> {
-        let endpoint = links.endpoint();
+        let endpoint = links.endpoint().ok_or(Error::Cancelled)?;
         let entry = PeerEntry::starting_now(*links.network_id(), endpoint.addr())
             .add_tags(config.tags.clone());
         let secret = endpoint.secret_key().clone();
@@ -70,7 +70,7 @@ impl Discovery {
         let (transport, arrivals) = Transport::start(links, Arc::clone(&state));
         let bootstrap = config.bootstrap_peers_ids();
         let (gossip, neighbor_news) =
-            Gossip::start(links, &transport, Arc::clone(&state), Vec::new());
+            Gossip::start(links, &endpoint, &transport, Arc::clone(&state), Vec::new());
         let driver = Driver {
             state: Arc::clone(&state),
             transport: transport.clone(),

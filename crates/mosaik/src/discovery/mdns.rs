@@ -24,7 +24,10 @@ pub(super) fn start(links: &Links, introducer: &Introducer) {
             return;
         }
     };
-    match links.endpoint().address_lookup() {
+    let Some(endpoint) = links.endpoint() else {
+        return;
+    };
+    match endpoint.address_lookup() {
         Ok(services) => services.add(mdns.clone()),
         // The endpoint is closed already, and so is the network.
         Err(_) => return,

@@ -133,9 +133,12 @@ impl Network {
     /// every link is closed. Resolves when every task and socket of the network is gone.
     /// Handles that outlive it answer that they are closed.
     pub async fn close(mut self) {
-        if let Some(running) = self.running.take() {
-            running.close().await;
-        }
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        // What this handle holds of the transport goes first, or its socket would stay.
+        drop(self);
+        running.close().await;
     }
 }
 
@@ -148,11 +151,15 @@ impl Running {
             tracing::warn!("closing with items that no consumer took in time");
         }
         self.discovery.close().await;
-        self.links.close_all();
+        let endpoint = self.links.close();
         self.tasks.cancel();
-        let sockets = self.links.endpoint().bound_sockets();
-        self.links.endpoint().close().await;
         self.tasks.wait().await;
+        let Some(endpoint) = endpoint else {
+            return;
+        };
+        let sockets = endpoint.bound_sockets();
+        endpoint.close().await;
+        drop(endpoint);
         released(&sockets).await;
     }
 }

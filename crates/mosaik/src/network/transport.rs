@@ -19,6 +19,17 @@ const UNI_STREAMS: u32 = 256;
 /// A connection that hears nothing at all ends by then, used or not.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Round trip assumed before one was measured: what a lost first packet waits for, and how long
+/// closing waits for a peer that is gone (some three times this, three times).
+const fn initial_rtt(preset: Preset) -> Duration {
+    Duration::from_millis(match preset {
+        Preset::Isolated | Preset::Local => 30,
+        Preset::Lan => 60,
+        // RFC 9002, section 6.2.2.
+        Preset::Internet => 333,
+    })
+}
+
 /// Binds the endpoint.
 pub(super) async fn bind(config: &NetworkConfig) -> Result<Endpoint, Error> {
     let mut builder = Endpoint::builder(presets::Minimal)
@@ -26,7 +37,7 @@ pub(super) async fn bind(config: &NetworkConfig) -> Result<Endpoint, Error> {
         .alpns(vec![ALPN.to_vec()])
         .relay_mode(relay_mode(config))
         .portmapper_config(portmapper(config.preset))
-        .transport_config(quic(&config.limits))
+        .transport_config(quic(&config.limits, config.preset))
         .address_lookup(AddressBook);
     if !config.addresses.is_empty() {
         builder = builder.clear_ip_transports();
@@ -56,7 +67,7 @@ fn portmapper(preset: Preset) -> PortmapperConfig {
 }
 
 /// Every bound that QUIC itself enforces on what a peer can make us hold.
-fn quic(limits: &Limits) -> QuicTransportConfig {
+fn quic(limits: &Limits, preset: Preset) -> QuicTransportConfig {
     let window = VarInt::from_u32(limits.substream_window_bytes);
     QuicTransportConfig::builder()
         .stream_receive_window(window)
@@ -66,6 +77,7 @@ fn quic(limits: &Limits) -> QuicTransportConfig {
         .send_window(SEND_WINDOW_BYTES)
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.substreams_per_peer))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .initial_rtt(initial_rtt(preset))
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
         .build()
 }

@@ -43,7 +43,7 @@ pub(super) fn start_at(
         tracing::warn!(%error, "no rendezvous with other processes of this machine");
         return None;
     }
-    let endpoint = links.endpoint().clone();
+    let endpoint = links.endpoint()?;
     let desk = Arc::new(Desk {
         location,
         network: *links.network_id(),

@@ -64,7 +64,10 @@ impl Incoming {
 impl Links {
     pub(super) async fn accept_loop(self) {
         let handshakes = Arc::new(Semaphore::new(self.0.limits.pending_handshakes));
-        while let Some(incoming) = self.0.endpoint.accept().await {
+        let Some(endpoint) = self.endpoint() else {
+            return;
+        };
+        while let Some(incoming) = endpoint.accept().await {
             let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
                 self.0.meter.refused("handshakes");
                 incoming.refuse();

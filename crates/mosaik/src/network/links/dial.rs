@@ -61,7 +61,8 @@ impl Links {
 
     async fn attempt(&self, addr: EndpointAddr) -> Outcome {
         let peer = addr.id;
-        let connecting = self.0.endpoint.connect(addr, network::ALPN);
+        let endpoint = self.endpoint().ok_or(LinkError::Shutdown)?;
+        let connecting = endpoint.connect(addr, network::ALPN);
         let outcome = tokio::time::timeout(self.0.limits.handshake_timeout, connecting).await;
         // The peer may have dialled us meanwhile; any link serves.
         if let Some(conn) = self.best(&peer) {

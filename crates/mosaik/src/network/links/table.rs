@@ -65,7 +65,10 @@ pub(crate) struct Opened {
 type DatagramServer = Arc<dyn Fn(PeerId, Bytes) + Send + Sync>;
 
 pub(super) struct Inner {
-    pub(super) endpoint: Endpoint,
+    local_id: PeerId,
+    /// Let go when the network closes: the transport keeps its socket as long as there is a
+    /// handle, and programs keep theirs to producers and consumers.
+    endpoint: RwLock<Option<Endpoint>>,
     pub(super) network_id: NetworkId,
     pub(super) limits: Limits,
     pub(super) tasks: Tasks,
@@ -99,7 +102,8 @@ impl Links {
         tasks: &Tasks,
     ) -> Self {
         let links = Self(Arc::new(Inner {
-            endpoint,
+            local_id: endpoint.id(),
+            endpoint: RwLock::new(Some(endpoint)),
             network_id,
             limits,
             tasks: tasks.clone(),
@@ -117,15 +121,26 @@ impl Links {
     }
 
     pub(crate) fn local_id(&self) -> PeerId {
-        self.0.endpoint.id()
+        self.0.local_id
     }
 
     pub(crate) fn network_id(&self) -> &NetworkId {
         &self.0.network_id
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.0.endpoint
+    /// The transport's endpoint; `None` once the network has closed. Not to be kept.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.0.endpoint.read().clone()
+    }
+
+    /// Closes every connection and lets go of the endpoint, which is the caller's to close.
+    pub(crate) fn close(&self) -> Option<Endpoint> {
+        let all = std::mem::take(&mut *self.0.table.lock());
+        for conn in all.values().flatten() {
+            close(&conn.connection, close::GracefulShutdown::REASON);
+        }
+        self.0.alpns.write().clear();
+        self.0.endpoint.write().take()
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -161,7 +176,9 @@ impl Links {
         alpns.insert(alpn.to_vec(), server);
         let mut all: Vec<_> = alpns.keys().cloned().collect();
         all.push(crate::network::ALPN.to_vec());
-        self.0.endpoint.set_alpns(all);
+        if let Some(endpoint) = self.endpoint() {
+            endpoint.set_alpns(all);
+        }
     }
 
     /// Calls `server` for every datagram of `kind`. It must not block.
@@ -378,13 +395,6 @@ impl Links {
     /// How many connections there are with `peer`.
     pub(super) fn connections_with(&self, peer: &PeerId) -> usize {
         self.0.table.lock().get(peer).map_or(0, Vec::len)
-    }
-
-    /// Closes every connection; the endpoint stays.
-    pub(crate) fn close_all(&self) {
-        for conn in self.connections() {
-            close(&conn.connection, close::GracefulShutdown::REASON);
-        }
     }
 }
 
