@@ -362,9 +362,9 @@ async fn several_consumers_on_one_node_and_clones_of_a_producer() {
         .disconnect_lagging(false)
         .build()
         .unwrap();
-    let mut again = match a.streams().producer::<u64>().build() {
-        Err(producer::BuilderError::AlreadyExists(existing)) => existing,
-        Ok(_) => panic!("a second producer of the stream"),
+    let second = a.streams().producer::<u64>().build();
+    let Err(producer::BuilderError::AlreadyExists(mut again)) = second else {
+        panic!("a second producer of the stream")
     };
     let mut first = b.streams().consume::<u64>();
     let mut second = b.streams().consume::<u64>();

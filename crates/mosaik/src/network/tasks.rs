@@ -69,10 +69,4 @@ impl Tasks {
     pub(crate) async fn wait(&self) {
         self.tracker.wait().await;
     }
-
-    /// Tasks that are running.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.tracker.len()
-    }
 }

@@ -208,9 +208,7 @@ impl ConfigBuilder {
     /// The configuration, checked: a backoff that yields no first wait, or a first wait of over
     /// a day, is refused.
     pub fn build(self) -> Result<Config, ConfigBuilderError> {
-        let backoff = self
-            .backoff
-            .unwrap_or_else(|| factory(backoff::ExponentialBackoff::default()));
+        let backoff = self.backoff.unwrap_or_else(|| factory(default_backoff()));
         match backoff().next_backoff() {
             None => Err("the backoff allows no attempt at all".to_owned().into()),
             Some(wait) if wait > Duration::from_hours(24) => {

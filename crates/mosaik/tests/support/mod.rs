@@ -1,6 +1,10 @@
 //! What the integration tests share: nodes on loopback, and waiting without sleeping blindly.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part"
+)]
 
 use {
     mosaik::{
@@ -20,10 +24,10 @@ pub fn patience(seconds: u64) -> Duration {
 
 /// Awaits `future`, failing with `what` when that takes far too long.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(patience(60), future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not in time: {what}"),
-    }
+    let deadline = tokio::time::timeout(patience(60), future);
+    deadline
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 /// Waits until `condition` holds.
