@@ -288,14 +288,11 @@ impl Discovery {
         self.0.state.infos()
     }
 
-<<<<<<< ours
-=======
     /// The smoothed round-trip time to a peer, once measured.
     pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         self.0.state.rtt(peer)
     }
 
->>>>>>> theirs
     /// Whether a peer is near enough to be used ([`Config::max_rtt`]).
     pub(crate) fn is_eligible(&self, peer: &PeerInfo) -> bool {
         match (self.0.config.max_rtt, peer.rtt()) {

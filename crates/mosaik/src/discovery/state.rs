@@ -326,6 +326,10 @@ impl State {
         self.announces.subscribe()
     }
 
+    pub(super) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+        rtt(&self.core.lock().machine, peer)
+    }
+
     pub(super) fn info(&self, peer: &PeerId) -> Option<PeerInfo> {
         let core = self.core.lock();
         core.view.info(peer, rtt(&core.machine, peer))
