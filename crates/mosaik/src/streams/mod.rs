@@ -28,9 +28,7 @@ pub use {
         ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamDef, StreamProducer,
     },
     handle::Streams,
-    mosaik_protocol::subscription::{
-        Criteria, CriteriaError, Field, Literal, ParseCriteriaError,
-    },
+    mosaik_protocol::subscription::{Criteria, CriteriaError, Field, Literal, ParseCriteriaError},
     producer::Producer,
 };
 
