@@ -157,7 +157,10 @@ impl Core {
             unapplied: VecDeque::new(),
             unapplied_bytes: 0,
             role: Role::Follower,
-            following: Following::default(),
+            following: Following {
+                heard: now,
+                ..Following::default()
+            },
             proposals: Proposals::new(hard.starts),
             reads: Reads::default(),
             links: BTreeSet::new(),

@@ -176,15 +176,19 @@ impl Core {
             }
             return;
         }
-        let own = self.hello(false);
-        if weight(lineage, hello) < weight(self.lineage(), &own) || hello.sealed {
+        let silence = self.now.since(self.following.heard);
+        let leads = matches!(self.role, Role::Leader(_));
+        let heavier = weight(lineage, hello) > weight(self.lineage(), &self.hello(false));
+        // What has had no leader for very long gives way whatever it holds: it is handed over.
+        let hopeless = !leads && silence >= self.config.death_timeout() * 5;
+        if hello.sealed || !heavier && !hopeless {
             return;
         }
         if self.config.merge == MergePolicy::Refuse {
             out.push(Output::Event(Event::Apart(lineage)));
-        } else if matches!(self.role, Role::Leader(_)) {
+        } else if leads {
             self.seal(lineage, member, out);
-        } else if self.now >= self.following.heard + self.config.death_timeout() * 2 {
+        } else if hopeless || silence >= self.config.death_timeout() * 2 {
             self.retire(lineage, Some(member), out);
         }
     }

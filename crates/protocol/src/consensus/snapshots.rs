@@ -98,11 +98,17 @@ impl Core {
         if position.index <= self.commit && !mutant!("snapshot-over-newer") {
             return;
         }
-        self.log = Log::after(&meta);
-        self.storing.reset(position);
-        self.fetches.clear();
-        self.commit = position.index;
-        self.storing.note_commit(position.index);
+        if self.log.term(position.index) == Some(position.term) {
+            // It is of this log's own past: what follows it here may have been acknowledged.
+            self.commit = self.commit.max(position.index);
+        } else {
+            self.log = Log::after(&meta);
+            self.storing.reset(position);
+            self.fetches.clear();
+            self.commit = position.index;
+            self.following.matched = position.index;
+        }
+        self.storing.note_commit(self.commit);
         self.emitted = position.index;
         self.emitted_commands = meta.commands;
         self.applied = position.index;
