@@ -185,6 +185,11 @@ impl Core {
         let Role::Fresh(fresh) = &mut self.role else {
             return;
         };
+        // Whoever is there says hello, and says where to join, again and again.
+        let patience = self.config.death_timeout();
+        fresh
+            .joining
+            .take_if(|_| now.since(fresh.joining_since) > patience);
         if let Some((lineage, contact)) = fresh.joining {
             if now >= fresh.join_at {
                 fresh.join_at = now + self.config.heartbeat_interval;
