@@ -243,6 +243,44 @@ async fn a_consumer_that_falls_behind_is_cut_and_told_how_much_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_does_not_read_costs_the_others_nothing_but_a_moment() {
+    let nodes = nodes(network_id(), 3).await;
+    let mut producer = nodes[0]
+        .streams()
+        .producer::<Vec<u8>>()
+        .with_buffer_size(16)
+        .build()
+        .unwrap();
+    let unread = nodes[1].streams().consume::<Vec<u8>>();
+    let mut read = nodes[2].streams().consume::<Vec<u8>>();
+    within("both", producer.when().subscribed().minimum_of(2)).await;
+    let reading = tokio::spawn(async move {
+        for n in 0..1_000u32 {
+            let item = within("item", read.recv()).await.unwrap();
+            assert_eq!(
+                item[..4],
+                n.to_le_bytes(),
+                "nothing is lost for who keeps up"
+            );
+        }
+        read.stats().missed()
+    });
+    for n in 0..1_000u32 {
+        within(
+            "send",
+            producer.send([&n.to_le_bytes()[..], &[0; 20_000]].concat()),
+        )
+        .await
+        .unwrap();
+    }
+    assert_eq!(reading.await.unwrap(), 0);
+    assert!(
+        unread.stats().datums() < 1_000,
+        "it was cut off, not waited for"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_subscription_slows_nothing_else_between_the_two_peers() {
     let (a, b) = two().await;
     let stalled = StreamDef::<Vec<u8>>::with_stream_id("stalled".into());
