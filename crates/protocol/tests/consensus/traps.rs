@@ -6,7 +6,7 @@ use {
     core::time::Duration,
     mosaik_protocol::consensus::{
         Body, EntryBody, Genesis, GroupKeyId, Input, LogIndex, Member, Membership, Message,
-        Position, Preference, ReadOutcome, RoleName, Term,
+        Outcome, Position, Preference, ReadOutcome, RoleName, Term,
         message::{Forward, ForwardAnswer, Verdict},
     },
 };
@@ -197,20 +197,67 @@ fn a_new_leader_answers_no_strong_read_before_it_has_committed() {
     assert_eq!(seen, 1, "the old entry was committed before the read");
 }
 
+/// The bug of single-server changes that was found after the dissertation.
 #[test]
 fn a_new_leader_changes_no_membership_before_it_has_committed() {
-    let (mut cluster, leader, _) = unready_leader();
-    let term = cluster.nodes[&leader].status().term;
-    let member = Member::new(peer(8), 1_000);
-    let preference = Preference::Normal;
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let old = cluster.lead();
+    let new = cluster.others(old)[0];
+    starve(&mut cluster);
+    let target = cluster.nodes[&new].status().me;
+    cluster.input(old, Input::Transfer(Some(target)));
+    cluster.until("it leads", |c| c.leader() == Some(new));
+    let status = cluster.nodes[&new].status();
+    assert!(status.membership_index <= status.commit && status.commit < status.last.index);
+    let (member, preference) = (Member::new(peer(8), 1_000), Preference::Normal);
     say(
         &mut cluster,
         8,
-        leader,
-        term,
+        new,
+        status.term,
         Body::Join { member, preference },
     );
-    assert_eq!(cluster.membership(leader).len(), 3);
+    assert_eq!(cluster.membership(new).len(), 3);
+    cluster.filter = None;
+    cluster.until("it is in", |c| c.membership(new).len() == 4);
+}
+
+#[test]
+fn learners_and_observers_are_not_counted() {
+    let mut cluster = Cluster::new([]);
+    for id in 1..=7 {
+        let mut config = config(id);
+        config.max_voters = 3;
+        if id > 5 {
+            config.preference = Preference::Observer;
+        }
+        cluster.add(config);
+    }
+    cluster.until("everyone is there", |c| {
+        c.nodes.values().all(|n| {
+            let membership = n.status().membership;
+            membership.voters().len() == 3 && membership.learners().len() == 2
+        })
+    });
+    let leader = cluster.lead();
+    let voters = cluster.membership(leader);
+    let others = voters
+        .voters()
+        .iter()
+        .map(|member| member.peer.0[0])
+        .filter(|id| *id != leader);
+    for id in others.collect::<Vec<_>>() {
+        cluster.kill_silently(id);
+    }
+    let proposal = cluster.propose(leader, "a");
+    cluster.input(leader, Input::Read(77));
+    cluster.run(SECOND * 10);
+    assert_eq!(
+        cluster.nodes[&leader].ended(proposal),
+        Some(Outcome::Unknown)
+    );
+    assert_eq!(cluster.nodes[&leader].reads[&77].0, ReadOutcome::Offline);
+    assert_eq!(cluster.leader(), None);
 }
 
 #[test]
@@ -483,6 +530,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "a_new_leader_changes_no_membership_before_it_has_committed",
         a_new_leader_changes_no_membership_before_it_has_committed,
+    ),
+    (
+        "learners_and_observers_are_not_counted",
+        learners_and_observers_are_not_counted,
     ),
     (
         "a_membership_change_waits_for_the_one_before",
