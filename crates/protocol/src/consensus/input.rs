@@ -109,7 +109,8 @@ pub enum Write {
     Truncate(LogIndex),
     /// Appends entries, without a gap to what is there.
     Append(Vec<Entry>),
-    /// Empties the log; the next entry follows this position.
+    /// Empties the log; the next entry follows this position. At [`Position::ZERO`] nothing is
+    /// kept, no snapshot either: the member belongs to another lineage from now on, or to none.
     Reset(Position),
     /// Removes entries up to and including this index. A snapshot covers them.
     Compact(LogIndex),
@@ -141,7 +142,9 @@ pub enum Output {
         max_bytes: usize,
     },
     /// Get the state machine's data for this snapshot, from `source` or whoever has it, store it
-    /// together with the meta, and say so with [`Input::SnapshotInstalled`].
+    /// together with the meta, make it the state machine's state, and say so with
+    /// [`Input::SnapshotInstalled`]; but only if [`super::Core::wants_snapshot`] says at that
+    /// moment that it is still wanted.
     FetchSnapshot {
         /// What it covers.
         meta: Box<SnapshotMeta>,

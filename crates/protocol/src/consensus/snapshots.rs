@@ -12,9 +12,10 @@ use super::{
 
 impl Core {
     /// What a snapshot of the state machine at the applied index has to carry. `None` when
-    /// nothing is applied, or `at` is not the index last reported applied.
+    /// nothing is applied, `at` is not the index last reported applied, or the lineage gives way
+    /// to another one, which gets its commands from the log.
     pub fn snapshot_meta(&self, at: LogIndex) -> Option<SnapshotMeta> {
-        if at != self.applied || at.is_zero() {
+        if at != self.applied || at.is_zero() || self.log.seal().is_some() {
             return None;
         }
         let mark = self.log.mark(at)?;
@@ -28,7 +29,6 @@ impl Core {
             commands: mark.commands,
             time: mark.time,
             membership: self.log.membership_at(at)?.clone(),
-            sealed: self.log.seal().is_some_and(|(index, _)| index <= at),
             window,
         })
     }

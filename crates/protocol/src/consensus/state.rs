@@ -6,9 +6,7 @@ use {
         ids::{Index, Lineage, LogIndex, Member, PeerKey, Position, Term},
         membership::Membership,
         window::Window,
-        wire::{
-            Reader, WireError, put_bool, put_member, put_option_member, put_position, put_varint,
-        },
+        wire::{Reader, WireError, put_member, put_option_member, put_position, put_varint},
     },
     bytes::{BufMut, Bytes, BytesMut},
     mosaik_primitives::time::UnixMillis,
@@ -81,8 +79,6 @@ pub struct SnapshotMeta {
     pub time: UnixMillis,
     /// The membership in force there.
     pub membership: Membership,
-    /// Whether the lineage was sealed there.
-    pub sealed: bool,
     /// Operations known to be applied.
     pub window: Window,
 }
@@ -96,7 +92,6 @@ impl SnapshotMeta {
         put_varint(&mut buf, self.commands.0);
         put_varint(&mut buf, self.time.0);
         self.membership.encode(&mut buf);
-        put_bool(&mut buf, self.sealed);
         self.window.encode(&mut buf);
         buf.freeze()
     }
@@ -113,7 +108,6 @@ impl SnapshotMeta {
             commands: Index(reader.varint()?),
             time: UnixMillis(reader.varint()?),
             membership: Membership::decode(&mut reader)?,
-            sealed: reader.bool()?,
             window: Window::decode(&mut reader)?,
         };
         reader.finish()?;

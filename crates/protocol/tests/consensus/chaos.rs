@@ -2,7 +2,7 @@
 //! acknowledged, once.
 
 use {
-    crate::cluster::{Cluster, Id, config},
+    crate::cluster::{Cluster, Filter, Id, Node, config},
     core::time::Duration,
     mosaik_protocol::consensus::{Event, Input, Message, Outcome},
     std::collections::BTreeMap,
@@ -44,7 +44,7 @@ fn cause(cluster: &mut Cluster, dice: &mut Dice, count: u8, snapshots: bool) {
         }
         8 => cluster.confirm(id),
         9 if alive && snapshots && cluster.nodes[&id].status().applied.0 > 0 => {
-            cluster.snapshot(id)
+            cluster.snapshot(id);
         }
         10 => cluster.input(id, Input::Transfer(None)),
         11 => {
@@ -57,9 +57,8 @@ fn cause(cluster: &mut Cluster, dice: &mut Dice, count: u8, snapshots: bool) {
         13 => {
             let lossy = dice.roll(3) == 0;
             let mut dice = Dice(dice.roll(u64::MAX));
-            cluster.filter = lossy.then(|| {
-                Box::new(move |_: &Message| dice.roll(4) != 0) as Box<dyn FnMut(&Message) -> bool>
-            });
+            cluster.filter =
+                lossy.then(|| Box::new(move |_: &Message| dice.roll(4) != 0) as Filter);
         }
         _ => {}
     }
@@ -114,7 +113,7 @@ pub(crate) fn run(seed: u64, count: u8, formed: bool) {
     }
     cluster.heal();
     cluster.until("all are of one lineage and follow one leader", |c| {
-        let statuses: Vec<_> = c.nodes.values().map(|n| n.status()).collect();
+        let statuses: Vec<_> = c.nodes.values().map(Node::status).collect();
         statuses
             .iter()
             .all(|s| s.lineage == statuses[0].lineage && s.leader.is_some())

@@ -100,6 +100,7 @@ fn meta() -> SnapshotMeta {
         .unwrap()
 }
 
+#[expect(clippy::too_many_lines, reason = "a few lines a sample")]
 fn bodies() -> Vec<(&'static str, Body)> {
     let replicated = || {
         let body = encode_commands(UnixMillis(5), &[run(1, 3, 1)], [Bytes::from("x")].iter());
@@ -477,7 +478,7 @@ fn cores() -> Vec<(Lineage, Core)> {
     cluster.execute(2, "a");
     let lineage = cluster.nodes[&1].status().lineage;
     let mut fresh = Cluster::new([1]);
-    let mut take = |cluster: &mut Cluster, id| {
+    let take = |cluster: &mut Cluster, id| {
         let core = cluster.nodes.get_mut(&id).unwrap().core.take().unwrap();
         (lineage, core)
     };

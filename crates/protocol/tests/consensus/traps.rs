@@ -5,7 +5,7 @@ use {
     bytes::Bytes,
     core::time::Duration,
     mosaik_protocol::consensus::{
-        Body, EntryBody, Genesis, GroupKeyId, Input, LogIndex, Member, Membership, Message,
+        Body, Core, EntryBody, Genesis, GroupKeyId, Input, LogIndex, Member, Membership, Message,
         Outcome, Position, Preference, ReadOutcome, RoleName, Term,
         message::{Forward, ForwardAnswer, Verdict},
     },
@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn say(cluster: &mut Cluster, from: Id, to: Id, term: Term, body: Body) -> Vec<Message> {
     let status = cluster.nodes[&to].status();
     let core = cluster.nodes.get(&from).and_then(|node| node.core.as_ref());
-    let from = core.map_or(Member::new(peer(from), 1_000), |core| core.me());
+    let from = core.map_or(Member::new(peer(from), 1_000), Core::me);
     let message = Message {
         lineage: status.lineage,
         from,
