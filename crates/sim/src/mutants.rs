@@ -47,18 +47,29 @@ pub fn with<T>(mutant: Option<&'static str>, body: impl FnOnce() -> T) -> T {
 
 /// Looks for a run that notices the fault; how it was noticed.
 pub fn hunt(name: &'static str, options: &Options) -> Result<String, Failure> {
+    let sound = Options {
+        mutant: None,
+        ..*options
+    };
     let options = Options {
         mutant: Some(name),
         ..*options
     };
+
     let seed_notices = |seed: u64| {
         let ran = campaign::guarded(|| run::run(seed, &options, Trace::hashed()).map(drop));
-        ran.err().map(|failure| format!("--seed {seed}: {failure}"))
+        // A run that fails without the fault as well has not noticed it.
+        let noticed = ran.err().filter(|_| {
+            campaign::guarded(|| run::run(seed, &sound, Trace::hashed()).map(drop)).is_ok()
+        });
+        noticed.map(|failure| format!("--seed {seed}: {failure}"))
     };
     let scenario_notices = |name: &str| {
         let ran = campaign::guarded(|| scenario::run_named(name, &options, Trace::hashed));
-        ran.err()
-            .map(|failure| format!("--scenario {name}: {failure}"))
+        let noticed = ran.err().filter(|_| {
+            campaign::guarded(|| scenario::run_named(name, &sound, Trace::hashed)).is_ok()
+        });
+        noticed.map(|failure| format!("--scenario {name}: {failure}"))
     };
     (0..SEEDS[0])
         .find_map(seed_notices)

@@ -26,7 +26,12 @@ impl Invariant for AppliedPrefix {
         let reached = self.reached.entry(subject.node).or_default();
         match fact {
             Fact::Starts => {
-                let snapshot = subject.durable.snapshot.as_ref();
+                let hard = &subject.durable.hard;
+                let snapshot = subject
+                    .durable
+                    .snapshot
+                    .as_ref()
+                    .filter(|s| s.lineage == hard.lineage);
                 let index = snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.meta.last.index);
                 *reached = (subject.lineage, index);
             }

@@ -114,6 +114,10 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/a_paused_leader_wakes_up_deposed.txt"),
     ),
     (
+        "a_read_waits_out_an_election",
+        include_str!("../../scenarios/a_read_waits_out_an_election.txt"),
+    ),
+    (
         "a_removed_node_does_not_disturb",
         include_str!("../../scenarios/a_removed_node_does_not_disturb.txt"),
     ),
@@ -124,6 +128,10 @@ pub const ALL: &[(&str, &str)] = &[
     (
         "a_ring_still_commits",
         include_str!("../../scenarios/a_ring_still_commits.txt"),
+    ),
+    (
+        "a_snapshot_does_not_drop_what_was_confirmed",
+        include_str!("../../scenarios/a_snapshot_does_not_drop_what_was_confirmed.txt"),
     ),
     (
         "a_snapshot_does_not_replace_a_newer_log",
@@ -216,6 +224,10 @@ pub const ALL: &[(&str, &str)] = &[
     (
         "one_genesis_of_five",
         include_str!("../../scenarios/one_genesis_of_five.txt"),
+    ),
+    (
+        "small_appends_reach_back",
+        include_str!("../../scenarios/small_appends_reach_back.txt"),
     ),
     (
         "split_votes_resolve",

@@ -67,6 +67,20 @@ const PREMISES: &[Premise] = &[
             world.nodes[*node].config.preference = Preference::Reluctant { factor: 3 };
         }
     }),
+    ("appends carry {number} bytes", |world, holes| {
+        let bytes = holes.numbers[0] as usize;
+        world
+            .nodes
+            .iter_mut()
+            .for_each(|node| node.config.append_bytes = bytes);
+    }),
+    ("the memory keeps {number} bytes", |world, holes| {
+        let bytes = holes.numbers[0] as usize;
+        world
+            .nodes
+            .iter_mut()
+            .for_each(|node| node.config.cache_bytes = bytes);
+    }),
     ("nothing is stored on disk", |world, _| {
         world.nodes.iter_mut().for_each(|node| node.durable = false);
     }),

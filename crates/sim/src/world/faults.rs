@@ -9,12 +9,12 @@ use {
         invariants::{Fact, node_name},
         machine::Machine,
         nemesis::{Fault, Unsynced, divide},
-        node::Process,
+        node::{Node, Process},
         queue::{MILLI, Nanos},
         rng::splitmix64,
     },
     mosaik_primitives::time::UnixMillis,
-    mosaik_protocol::consensus::{Core, HardState, Input, Lineage, LogIndex, Member, Restored},
+    mosaik_protocol::consensus::{Core, HardState, Input, Lineage, LogIndex, Member, Preference, Restored},
 };
 
 impl World {
@@ -167,6 +167,18 @@ impl World {
         })
     }
 
+    /// Whether enough nodes that may vote stay when this one leaves for a group to form at all.
+    fn may_spare(&self, node: usize) -> bool {
+        let stays = |other: &&Node| {
+            other.id != node
+                && other.process != Process::Absent
+                && !other.leaving
+                && other.config.preference != Preference::Observer
+        };
+        let needed = self.nodes[node].config.min_voters.max(2) as usize;
+        self.nodes.iter().filter(stays).count() >= needed
+    }
+
     /// Makes a node do nothing for a while.
     pub fn pause(&mut self, node: usize, until: Option<Nanos>) {
         if self.nodes[node].process != Process::Running {
@@ -235,7 +247,7 @@ impl World {
             }
             Fault::Compact(node) => self.take_snapshot(node),
             Fault::Leave(node) => {
-                if !up(self, node) || !self.may_lose(node) {
+                if !up(self, node) || !self.may_lose(node) || !self.may_spare(node) {
                     return Ok(false);
                 }
                 self.nodes[node].leaving = true;
