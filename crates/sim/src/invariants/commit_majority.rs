@@ -70,7 +70,10 @@ impl Invariant for CommitMajority {
             let Some(term) = subject.written.term(subject.commit) else { return Ok(()) };
             *shown = subject.commit;
             let position = Position::new(term, subject.commit);
-            return judge(subject, position, core::iter::once(subject.membership), scene);
+            // In one step it may commit and then change the membership, which it has not written.
+            let written = memberships(subject.written, LogIndex(u64::MAX));
+            let known = core::iter::once(subject.membership).chain(written.first().copied());
+            return judge(subject, position, known, scene);
         }
         let Fact::Applies(applied) = fact else {
             return Ok(());
