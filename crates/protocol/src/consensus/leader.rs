@@ -291,7 +291,7 @@ fn replicate_to(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out: &
         }
         let in_memory = caught_up || progress.next >= cx.log.first_cached();
         let (Some(prev_term), true) = (cx.log.term(prev), in_memory) else {
-            reach_back(member, progress, cx, out);
+            reach_back(member, progress, probing, cx, out);
             return;
         };
         let entries = cx.log.slice(
@@ -324,12 +324,22 @@ fn replicate_to(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out: &
 }
 
 /// Gets what the member needs from the store, or has it fetch a snapshot.
-fn reach_back(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out: &mut Outputs) {
+fn reach_back(
+    member: Member,
+    progress: &mut Progress,
+    probing: bool,
+    cx: &mut Cx<'_>,
+    out: &mut Outputs,
+) {
     let base = cx.log.base().at.index;
     if progress.next > base {
         // The entry before is read along, for its term.
         let from = progress.next.prev().max(base.next());
-        progress.mode = Mode::Fetch { from, prev: None };
+        progress.mode = Mode::Fetch {
+            from,
+            prev: None,
+            probing,
+        };
         fetch(
             from,
             cx.log.last_index(),
@@ -476,7 +486,7 @@ impl Core {
             return;
         }
         match progress.mode {
-            Mode::Replicate => {
+            Mode::Replicate | Mode::Fetch { probing: false, .. } => {
                 let next = progress.matched.next().max(hint.index.next().min(prev));
                 progress.probe(next);
             }
@@ -543,8 +553,12 @@ impl Core {
         let Some(progress) = leader.peers.get_mut(&member) else {
             return;
         };
-        let read = match progress.mode {
-            Mode::Fetch { from: wanted, prev } if wanted == from => prev,
+        let (read, probing) = match progress.mode {
+            Mode::Fetch {
+                from: wanted,
+                prev,
+                probing,
+            } if wanted == from => (prev, probing),
             _ => return,
         };
         progress.probe(progress.next);
@@ -561,7 +575,11 @@ impl Core {
         let prev = prev.or(read.filter(|prev| prev.index == next.prev()));
         if prev.is_some() && entries.last().is_some_and(|last| last.index < next) {
             // What may be read at once holds the entry before and nothing else.
-            progress.mode = Mode::Fetch { from: next, prev };
+            progress.mode = Mode::Fetch {
+                from: next,
+                prev,
+                probing,
+            };
             let (purpose, last) = (Purpose::Peer(member), cx.log.last_index());
             fetch(next, last, purpose, cx.config, cx.fetches, out);
             return;
@@ -593,8 +611,11 @@ impl Core {
             out,
         );
         progress.commit_sent = commit;
-        // Sent without knowing that the logs meet here: an answer is awaited if they do not.
-        progress.mode = Mode::Replicate;
-        progress.sent(last, bytes);
+        if probing {
+            progress.mode = Mode::Probe { waiting: true };
+        } else {
+            progress.mode = Mode::Replicate;
+            progress.sent(last, bytes);
+        }
     }
 }

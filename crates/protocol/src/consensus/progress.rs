@@ -24,6 +24,8 @@ pub(super) enum Mode {
         from: LogIndex,
         /// The entry before, where it was read already.
         prev: Option<Position>,
+        /// Where the logs meet is not known: an answer is awaited after what was read is sent.
+        probing: bool,
     },
     /// A snapshot up to `last` was offered.
     Snapshot {
