@@ -34,7 +34,9 @@ fn judge<'m>(
 ) -> Result<(), String> {
     let lineage = subject.lineage;
     let stored = |voter: &_| {
-        scene.stored(voter).is_some_and(|image| holds(image, lineage, position))
+        scene
+            .stored(voter)
+            .is_some_and(|image| holds(image, lineage, position))
     };
     let mut voters = Vec::new();
     for membership in memberships {
@@ -48,7 +50,9 @@ fn judge<'m>(
         .filter(|(_, image)| holds(image, lineage, position))
         .map(|(member, _)| member)
         .collect();
-    Err(format!("commits {position}, stored by {holders:?} of the voters {voters:?}"))
+    Err(format!(
+        "commits {position}, stored by {holders:?} of the voters {voters:?}"
+    ))
 }
 
 impl Invariant for CommitMajority {
@@ -67,7 +71,9 @@ impl Invariant for CommitMajority {
         }
         let shown = self.shown.entry(subject.lineage).or_default();
         if subject.leading && subject.commit > *shown {
-            let Some(term) = subject.written.term(subject.commit) else { return Ok(()) };
+            let Some(term) = subject.written.term(subject.commit) else {
+                return Ok(());
+            };
             *shown = subject.commit;
             let position = Position::new(term, subject.commit);
             // In one step it may commit and then change the membership, which it has not written.

@@ -14,7 +14,9 @@ use {
         rng::splitmix64,
     },
     mosaik_primitives::time::UnixMillis,
-    mosaik_protocol::consensus::{Core, HardState, Input, Lineage, LogIndex, Member, Preference, Restored},
+    mosaik_protocol::consensus::{
+        Core, HardState, Input, Lineage, LogIndex, Member, Preference, Restored,
+    },
 };
 
 impl World {
