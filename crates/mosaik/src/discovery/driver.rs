@@ -27,7 +27,7 @@ const COALESCE: Duration = Duration::from_millis(5);
 /// Arrivals that are handled before the network is looked at again.
 const BATCH: usize = 64;
 /// Time between two looks at the gossip overlay while it has no neighbours, at first and at most.
-const REJOIN_MIN: Duration = Duration::from_millis(250);
+const REJOIN_MIN: Duration = Duration::from_secs(1);
 const REJOIN_MAX: Duration = Duration::from_secs(10);
 /// Peers asked to become neighbours at one time.
 const REJOIN_PEERS: usize = 3;
@@ -149,6 +149,12 @@ impl Driver {
     fn neighbor(&mut self, news: Neighbor) {
         match news {
             Neighbor::Up(peer) => {
+                // What was broadcast before there was anybody to hear it was lost.
+                if self.neighbors.is_empty()
+                    && let Some(bytes) = self.state.introduction()
+                {
+                    self.gossip.broadcast(bytes);
+                }
                 if self.neighbors.insert(peer) && !self.linked.contains(&peer) {
                     self.state.handle(Input::LinkUp(node_key(&peer)));
                 }
@@ -260,8 +266,11 @@ impl Timers {
     }
 
     fn hurry_rejoin(&mut self) {
-        self.rejoin_delay = REJOIN_MIN;
-        self.rejoin = self.rejoin.min(Instant::now() + Duration::from_millis(20));
+        let soon = Instant::now() + REJOIN_MIN;
+        if self.rejoin > soon {
+            self.rejoin = soon;
+            self.rejoin_delay = REJOIN_MIN;
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use {
     bytes::Bytes,
     mosaik_primitives::{
         Digest, Limits,
+        codec::Versioned,
         time::{Instant, UnixMillis},
     },
     mosaik_protocol::catalog::{self, Departure, Input, NodeKey, Output, Outputs},
@@ -328,6 +329,13 @@ impl State {
 
     pub(super) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         rtt(&self.core.lock().machine, peer)
+    }
+
+    /// The local entry as a broadcast, if it fits one; a larger one is found by comparisons.
+    pub(super) fn introduction(&self) -> Option<Bytes> {
+        let entry = self.core.lock().view.local().encode();
+        let bytes = catalog::Gossip::Entry(entry).to_versioned().ok()?;
+        (bytes.len() <= self.limits.gossip_bytes).then_some(bytes)
     }
 
     pub(super) fn info(&self, peer: &PeerId) -> Option<PeerInfo> {

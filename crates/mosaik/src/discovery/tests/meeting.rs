@@ -289,7 +289,7 @@ async fn round_trips_are_measured() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_nodes_that_start_at_once_and_are_given_one_peer_know_each_other() {
     let id = fresh();
-    let count: usize = std::env::var("N").map_or(25, |n| n.parse().unwrap());
+    let count = 25;
     let mut nodes = vec![node(id).await];
     let rest = (1..count).map(|_| node_with_peer(id, &nodes[0]));
     let rest = futures::future::join_all(rest).await;
