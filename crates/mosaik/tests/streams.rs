@@ -268,7 +268,7 @@ async fn a_consumer_that_does_not_read_costs_the_others_nothing_but_a_moment() {
     for n in 0..1_000u32 {
         within(
             "send",
-            producer.send([&n.to_le_bytes()[..], &[0; 20_000]].concat()),
+            producer.send([&n.to_le_bytes()[..], &vec![0; 20_000]].concat()),
         )
         .await
         .unwrap();
@@ -278,6 +278,48 @@ async fn a_consumer_that_does_not_read_costs_the_others_nothing_but_a_moment() {
         unread.stats().datums() < 1_000,
         "it was cut off, not waited for"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_items_one_by_one_to_a_consumer_that_does_not_read_cost_no_link() {
+    let (a, b) = two().await;
+    let trickle = StreamDef::<Vec<u8>>::with_stream_id("trickle".into());
+    let lively = StreamDef::<u64>::with_stream_id("lively".into());
+    let mut dripping = a
+        .streams()
+        .producer_of(trickle)
+        .disconnect_lagging(false)
+        .with_buffer_size(100_000)
+        .build()
+        .unwrap();
+    let mut flowing = a
+        .streams()
+        .producer_of(lively)
+        .disconnect_lagging(false)
+        .build()
+        .unwrap();
+    let mut unread = b.streams().consumer_of(trickle).build();
+    let mut read = b.streams().consumer_of(lively).build();
+    within("online", dripping.when().online()).await;
+    // Each goes out in a packet of its own: the other stream's answer says that it has gone.
+    for n in 0..6_000u64 {
+        within("drip", dripping.send(vec![n as u8; 200]))
+            .await
+            .unwrap();
+        within("send", flowing.send(n)).await.unwrap();
+        assert_eq!(
+            within("recv", read.recv()).await,
+            Some(n),
+            "the link is there"
+        );
+    }
+    for n in 0..6_000u64 {
+        assert_eq!(
+            within("drop", unread.recv()).await.unwrap(),
+            vec![n as u8; 200]
+        );
+    }
+    assert_eq!(unread.stats().missed() + read.stats().missed(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

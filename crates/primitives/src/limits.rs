@@ -25,9 +25,9 @@ pub struct Limits {
     pub greeting_bytes: usize,
     /// What the acceptor of a sub-stream says first, bytes; a whole discovery entry fits. 2 MiB.
     pub reply_bytes: usize,
-    /// Bytes a sub-stream may have in flight that our side has not read. 1 MiB, and not more:
+    /// Bytes a sub-stream may have in flight that our side has not read. 640 KiB, and not more:
     /// the transport ends the whole connection when one stream's unread data lies in more than
-    /// 1,024 pieces that it cannot merge, and 1,024 full packets of 1,200 bytes hold 1.1 MiB.
+    /// 1,024 pieces, each at most a packet's payload, of 1,200 bytes at least.
     pub substream_window_bytes: u32,
     /// One frame on any sub-stream, and so one encoded datum, bytes. 64 MiB.
     pub frame_bytes: usize,
@@ -62,7 +62,7 @@ impl Limits {
         substreams_per_peer: 4_096,
         greeting_bytes: 64 << 10,
         reply_bytes: 2 << 20,
-        substream_window_bytes: 1 << 20,
+        substream_window_bytes: 640 << 10,
         frame_bytes: 64 << 20,
         entry_bytes: 1 << 20,
         catalog_entries: 65_536,

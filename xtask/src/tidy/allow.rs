@@ -26,16 +26,6 @@ struct Exception {
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: Rule::FunctionLength,
-        subject: "crates/protocol/examples/catalog_figures.rs::main",
-        reason: "prints one figure after another",
-    },
-    Exception {
-        rule: Rule::FileLength,
-        subject: "crates/protocol/tests/catalog/world.rs",
-        reason: "the simulated world of the catalog's tests, one object",
-    },
-    Exception {
-        rule: Rule::FunctionLength,
         subject: "crates/protocol/src/consensus/codec.rs::put_body",
         reason: "one arm a message, read side by side with its inverse",
     },

@@ -19,6 +19,7 @@ mod frame;
 mod greeting;
 mod handle;
 pub mod producer;
+mod report;
 pub mod status;
 
 pub use {

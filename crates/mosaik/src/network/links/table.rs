@@ -235,7 +235,7 @@ impl Links {
     pub(crate) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         let conn = self.best(peer)?;
         let paths = conn.connection.paths();
-        let selected = paths.iter().find(|path| path.is_selected())?;
+        let selected = paths.iter().find(iroh::endpoint::Path::is_selected)?;
         Some(selected.rtt())
     }
 

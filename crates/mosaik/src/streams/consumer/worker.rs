@@ -20,6 +20,7 @@ use {
             frame::Control,
             greeting::{Resume, Subscribe, Subscribed},
             producer::expired,
+            report::Reporter,
             status::{ChannelInfo, State, Stats},
         },
         tickets::Expiration,
@@ -146,10 +147,11 @@ impl<'s, D: Datum> Attempt<'s, D> {
         self.accepted();
         let mut received = 0;
         let mut reader = Reader::new(opened.recv, limits.frame_bytes);
+        let mut reporter = Reporter::new(opened.send);
         let lane = self.shared.queue.lane();
         let reason = tokio::select! {
             biased;
-            reason = self.read(&mut reader, &lane, &mut received) => reason,
+            reason = self.read(&mut reader, &mut reporter, &lane, &mut received) => reason,
             () = expired(self.target.expiration) => close::NotAllowed::REASON,
         };
         reader.stop(VarInt::from_u32(reason.code));
@@ -208,12 +210,22 @@ impl<'s, D: Datum> Attempt<'s, D> {
     }
 
     /// Reads until the subscription ends; answers why.
-    async fn read(&self, reader: &mut Reader, lane: &LaneGuard<D>, received: &mut u64) -> Reason {
+    async fn read(
+        &self,
+        reader: &mut Reader,
+        reporter: &mut Reporter,
+        lane: &LaneGuard<D>,
+        received: &mut u64,
+    ) -> Reason {
         let mut batch = Batch::default();
         loop {
             let read = reader.read(&mut batch).await;
             // What was decoded before an error is good, and the program's.
             self.deliver(&mut batch, lane, received).await;
+            if reporter.report(*received).await.is_err() {
+                // The producer listens as long as it sends; what it sent last says why it ended.
+                tracing::trace!("the producer listens no more");
+            }
             match read {
                 Ok(Read::Items) => {}
                 Ok(Read::Control(Control::Missed(count))) => self.missed(u64::from(count)),

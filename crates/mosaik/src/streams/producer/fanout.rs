@@ -352,6 +352,26 @@ impl Fanout {
         batch
     }
 
+    /// How much a subscription has not taken, bytes.
+    pub(super) fn waiting_bytes(&self, id: SubscriptionId) -> usize {
+        let Some(subscription) = self.subscriptions.get(&id) else {
+            return 0;
+        };
+        if subscription.selects {
+            return subscription.own_bytes;
+        }
+        let at = self
+            .ring
+            .partition_point(|chunk| chunk.first < subscription.cursor);
+        let sealed: usize = self
+            .ring
+            .iter()
+            .skip(at)
+            .map(|chunk| chunk.bytes.len())
+            .sum();
+        subscription.own_bytes + sealed + self.open.len()
+    }
+
     /// Says that a collected batch has been handed to the transport.
     pub(super) fn taken(&mut self, id: SubscriptionId, batch: &Batch) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else {

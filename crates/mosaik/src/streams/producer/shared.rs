@@ -349,10 +349,12 @@ impl Shared {
         self.ended.notify_waiters();
     }
 
-    /// The next thing for a subscription's writer to do.
+    /// The next thing for a subscription's writer to do: nothing with less than `min_bytes`, and
+    /// no more than about `max_bytes`.
     pub(super) fn poll_next(
         &self,
         id: SubscriptionId,
+        min_bytes: usize,
         max_bytes: usize,
         out: &mut Vec<Bytes>,
         cx: &Context<'_>,
@@ -360,6 +362,10 @@ impl Shared {
         let mut state = self.state.lock();
         if let Some(reason) = state.fanout.cut_reason(id) {
             return Poll::Ready(Next::Cut(reason));
+        }
+        if min_bytes > 1 && state.fanout.waiting_bytes(id) < min_bytes {
+            state.fanout.park(id, cx.waker());
+            return Poll::Pending;
         }
         let batch = state.fanout.collect(id, max_bytes, out);
         if batch.items() > 0 {

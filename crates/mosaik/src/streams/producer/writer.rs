@@ -8,7 +8,11 @@ use {
     },
     crate::{
         network::close::{NotAllowed, Reason, Success},
-        streams::{frame::Control, status::Stats},
+        streams::{
+            frame::Control,
+            report::{FULL_WRITE_BYTES, Reported, SmallWrites},
+            status::Stats,
+        },
         tickets::Expiration,
     },
     bytes::Bytes,
@@ -48,16 +52,23 @@ pub(super) async fn run(
 ) -> Ended {
     let Peers {
         mut send,
-        recv: _recv,
+        mut recv,
         link: _link,
     } = peers;
+    let reported = Reported::default();
+    let listening = async {
+        reported.listen(&mut recv).await;
+        // Nothing follows from it: the sub-stream's end is noticed where it is written.
+        core::future::pending::<Ended>().await
+    };
     let stopped = send.stopped();
     tokio::pin!(stopped);
     let expired = admission::expired(expiration);
     tokio::pin!(expired);
     let ended = tokio::select! {
         biased;
-        ended = write(subscription, stats, &mut send) => ended,
+        ended = write(subscription, stats, &mut send, &reported) => ended,
+        ended = listening => ended,
         stopped = &mut stopped => match stopped {
             Ok(_) => Ended::Left,
             Err(_) => Ended::Lost,
@@ -88,49 +99,41 @@ async fn finish(mut send: SendStream) -> Ended {
     }
 }
 
-async fn write(subscription: &Subscription, stats: &Stats, send: &mut SendStream) -> Ended {
+async fn write(
+    subscription: &Subscription,
+    stats: &Stats,
+    send: &mut SendStream,
+    reported: &Reported,
+) -> Ended {
     let Subscription {
-        shared,
-        id,
-        interrupt,
-        missed,
-        ..
+        shared, id, missed, ..
     } = subscription;
     if *missed > 0 {
         let count = u32::try_from(*missed).unwrap_or(u32::MAX);
-        if send
-            .write_chunk(Control::Missed(count).encode().freeze())
-            .await
-            .is_err()
-        {
+        let missed = Control::Missed(count).encode().freeze();
+        if send.write_chunk(missed).await.is_err() {
             return Ended::Lost;
         }
     }
     let mut chunks: Vec<Bytes> = Vec::new();
+    let mut small = SmallWrites::default();
     loop {
-        let next = poll_fn(|cx| shared.poll_next(*id, WRITE_BYTES, &mut chunks, cx)).await;
+        let waits = small.are_too_many(reported);
+        let min_bytes = if waits { FULL_WRITE_BYTES } else { 1 };
+        let next = tokio::select! {
+            biased;
+            next = poll_fn(|cx| shared.poll_next(*id, min_bytes, WRITE_BYTES, &mut chunks, cx)) => next,
+            () = reported.news(), if waits => continue,
+        };
         let batch = match next {
             Next::Batch(batch) => batch,
             Next::Cut(reason) => return Ended::Cut(reason),
             Next::Drained => return Ended::Drained,
         };
-        let mut rest = chunks.as_mut_slice();
-        while !rest.is_empty() {
-            let written = tokio::select! {
-                biased;
-                written = send.write_many_chunks(&mut rest) => written,
-                () = interrupt.notified() => match shared.cut_reason(*id) {
-                    Some(reason) => return Ended::Cut(reason),
-                    None => continue,
-                },
-            };
-            match written {
-                Ok(_) => {}
-                Err(WriteError::Stopped(_)) => return Ended::Left,
-                Err(_) => return Ended::Lost,
-            }
+        if let Err(ended) = hand_over(subscription, send, &mut chunks).await {
+            return ended;
         }
-        chunks.clear();
+        small.wrote(batch.items(), batch.bytes);
         shared.taken(*id, &batch);
         let (items, bytes) = (batch.items(), batch.bytes as u64);
         stats.add(items as usize, batch.bytes);
@@ -139,4 +142,32 @@ async fn write(subscription: &Subscription, stats: &Stats, send: &mut SendStream
         shared.meter.all_items.increment(items);
         shared.meter.all_bytes.increment(bytes);
     }
+}
+
+/// Writes all chunks, unless the subscription is cut meanwhile.
+async fn hand_over(
+    subscription: &Subscription,
+    send: &mut SendStream,
+    chunks: &mut Vec<Bytes>,
+) -> Result<(), Ended> {
+    let mut rest = chunks.as_mut_slice();
+    while !rest.is_empty() {
+        let written = tokio::select! {
+            biased;
+            written = send.write_many_chunks(&mut rest) => written,
+            () = subscription.interrupt.notified() => {
+                match subscription.shared.cut_reason(subscription.id) {
+                    Some(reason) => return Err(Ended::Cut(reason)),
+                    None => continue,
+                }
+            }
+        };
+        match written {
+            Ok(_) => {}
+            Err(WriteError::Stopped(_)) => return Err(Ended::Left),
+            Err(_) => return Err(Ended::Lost),
+        }
+    }
+    chunks.clear();
+    Ok(())
 }
