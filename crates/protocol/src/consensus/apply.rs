@@ -6,9 +6,9 @@ use super::{
     entry::{Entry, EntryBody},
     ids::{Index, LogIndex},
     input::{CommittedEntry, Output, Outputs},
-    leader::fetch,
     log::ENTRY_OVERHEAD,
     mutants::mutant,
+    replicate::fetch,
 };
 
 /// Entries handed out with one output at most.

@@ -2,17 +2,18 @@
 
 use {
     super::{
-        config::{Config, limits},
+        config::Config,
         core::{Core, Purpose, Role, violation},
         entry::{Entry, EntryBody},
         ids::{LogIndex, Member, PeerKey},
-        input::{Output, Outputs},
-        log::{ENTRY_OVERHEAD, Log},
+        input::Outputs,
+        log::Log,
         membership::{Membership, Preference},
         message::Body,
         mutants::mutant,
         progress::{Mode, Progress},
         reads::Rounds,
+        replicate::replicate_to,
         state::SnapshotMeta,
         storing::Storing,
     },
@@ -275,115 +276,6 @@ impl Leader {
     }
 }
 
-fn replicate_to(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out: &mut Outputs) {
-    loop {
-        let probing = match progress.mode {
-            Mode::Probe { waiting: false } => true,
-            Mode::Replicate => false,
-            _ => return,
-        };
-        let prev = progress.next.prev();
-        let caught_up = progress.next > cx.log.last_index();
-        if !probing
-            && (progress.is_full(cx.config) || caught_up && progress.commit_sent >= cx.commit)
-        {
-            return;
-        }
-        let in_memory = caught_up || progress.next >= cx.log.first_cached();
-        let (Some(prev_term), true) = (cx.log.term(prev), in_memory) else {
-            reach_back(member, progress, probing, cx, out);
-            return;
-        };
-        let entries = cx.log.slice(
-            progress.next,
-            cx.config.append_bytes,
-            limits::APPEND_ENTRIES,
-        );
-        let last = entries.last().map(|entry| entry.index);
-        let bytes = entries
-            .iter()
-            .map(|entry| entry.body.len() + ENTRY_OVERHEAD)
-            .sum();
-        let prev = super::ids::Position::new(prev_term, prev);
-        progress.commit_sent = cx.commit;
-        cx.storing.send(
-            member,
-            Body::Append {
-                prev,
-                commit: cx.commit,
-                entries,
-            },
-            out,
-        );
-        if probing {
-            progress.mode = Mode::Probe { waiting: true };
-        } else if let Some(last) = last {
-            progress.sent(last, bytes);
-        }
-    }
-}
-
-/// Gets what the member needs from the store, or has it fetch a snapshot.
-fn reach_back(
-    member: Member,
-    progress: &mut Progress,
-    probing: bool,
-    cx: &mut Cx<'_>,
-    out: &mut Outputs,
-) {
-    let base = cx.log.base().at.index;
-    if progress.next > base {
-        // The entry before is read along, for its term.
-        let from = progress.next.prev().max(base.next());
-        progress.mode = Mode::Fetch {
-            from,
-            prev: None,
-            probing,
-        };
-        fetch(
-            from,
-            cx.log.last_index(),
-            Purpose::Peer(member),
-            cx.config,
-            cx.fetches,
-            out,
-        );
-    } else {
-        offer_snapshot(member, progress, cx, out);
-    }
-}
-
-fn offer_snapshot(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out: &mut Outputs) {
-    if let Some(meta) = cx.snapshot {
-        progress.mode = Mode::Snapshot {
-            last: meta.last.index,
-            since: cx.now,
-        };
-        cx.storing
-            .send(member, Body::Snapshot(Box::new(meta.clone())), out);
-    }
-}
-
-/// Asks the store for entries, unless the same is on its way.
-pub(super) fn fetch(
-    from: LogIndex,
-    upto: LogIndex,
-    purpose: Purpose,
-    config: &Config,
-    fetches: &mut Vec<(LogIndex, Purpose)>,
-    out: &mut Outputs,
-) {
-    fetches.retain(|(_, other)| *other != purpose);
-    if !fetches.iter().any(|(at, _)| *at == from) {
-        out.push(Output::Fetch {
-            from,
-            upto,
-            max_bytes: config.append_bytes,
-        });
-    }
-    fetches.push((from, purpose));
-}
-
 impl Core {
     /// Everything a leader does when something has happened.
     pub(super) fn lead(&mut self, out: &mut Outputs) {
@@ -536,86 +428,6 @@ impl Core {
                 progress.probe(matched.max(progress.matched).next());
             }
             _ => {}
-        }
-    }
-
-    /// Entries for a member that lags have been read.
-    pub(super) fn on_fetched_for_peer(
-        &mut self,
-        member: Member,
-        from: LogIndex,
-        entries: &[Entry],
-        out: &mut Outputs,
-    ) {
-        let Some((leader, mut cx)) = self.leading() else {
-            return;
-        };
-        let Some(progress) = leader.peers.get_mut(&member) else {
-            return;
-        };
-        let (read, probing) = match progress.mode {
-            Mode::Fetch {
-                from: wanted,
-                prev,
-                probing,
-            } if wanted == from => (prev, probing),
-            _ => return,
-        };
-        progress.probe(progress.next);
-        let base = cx.log.base().at;
-        let prev = if progress.next.prev() == base.index {
-            Some(base)
-        } else {
-            entries
-                .first()
-                .filter(|e| e.index == progress.next.prev())
-                .map(Entry::position)
-        };
-        let next = progress.next;
-        let prev = prev.or(read.filter(|prev| prev.index == next.prev()));
-        if prev.is_some() && entries.last().is_some_and(|last| last.index < next) {
-            // What may be read at once holds the entry before and nothing else.
-            progress.mode = Mode::Fetch {
-                from: next,
-                prev,
-                probing,
-            };
-            let (purpose, last) = (Purpose::Peer(member), cx.log.last_index());
-            fetch(next, last, purpose, cx.config, cx.fetches, out);
-            return;
-        }
-        let entries: Vec<_> = entries
-            .iter()
-            .filter(|e| e.index >= next)
-            .cloned()
-            .collect();
-        let (Some(prev), Some(last)) = (prev, entries.last().map(|entry| entry.index)) else {
-            // The store has cut its log meanwhile: a snapshot will do.
-            if entries.is_empty() && cx.snapshot.is_some_and(|meta| meta.last.index >= next) {
-                offer_snapshot(member, progress, &mut cx, out);
-            }
-            return;
-        };
-        let bytes = entries
-            .iter()
-            .map(|entry| entry.body.len() + ENTRY_OVERHEAD)
-            .sum();
-        let commit = cx.commit;
-        cx.storing.send(
-            member,
-            Body::Append {
-                prev,
-                commit,
-                entries,
-            },
-            out,
-        );
-        progress.commit_sent = commit;
-        if probing {
-            progress.mode = Mode::Probe { waiting: true };
-        } else {
-            progress.mode = Mode::Replicate;
-            progress.sent(last, bytes);
         }
     }
 }

@@ -16,20 +16,18 @@
 use {
     super::{
         config::{MergePolicy, limits},
-        core::{Core, Purpose, Role},
-        entry::{Entry, EntryBody, Seal},
+        core::{Core, Role},
+        entry::{EntryBody, Seal},
         formation::Fresh,
-        ids::{Index, Lineage, LogIndex, Member, OpRun, Origin, Position, Term},
+        ids::{Index, Lineage, LogIndex, Member, Position, Term},
         input::{Event, Output, Outputs},
-        leader::fetch,
         log::Log,
-        message::{Body, Hello, Resubmit},
+        message::{Body, Hello},
         mutants::mutant,
+        resubmit::Retired,
         state::SnapshotMeta,
     },
-    bytes::Bytes,
     core::cmp::Reverse,
-    mosaik_primitives::time::Instant,
 };
 
 /// A member of another lineage, as its latest hello showed it.
@@ -37,54 +35,6 @@ use {
 pub(super) struct Foreign {
     pub(super) member: Member,
     pub(super) lineage: Lineage,
-}
-
-/// Whom a member hands its lineage's commands to, and how far it has come.
-#[derive(Debug)]
-pub(super) struct Retired {
-    pub(super) winner: Lineage,
-    contact: Option<Member>,
-    /// When the winner was last heard.
-    heard: Instant,
-    /// The last entry to hand over from.
-    upto: LogIndex,
-    /// The last command to hand over.
-    limit: Index,
-    /// Commands known committed in the own lineage.
-    commands: Index,
-    /// What is being handed over; the next is read when it is committed over there.
-    batch: Option<Resubmit>,
-    /// Where the next command is looked for.
-    next: LogIndex,
-    /// Its number.
-    next_command: Index,
-    resubmitted: u64,
-    dropped: u64,
-    retry_at: Instant,
-}
-
-impl Retired {
-    pub(super) fn deadline(&self) -> Instant {
-        self.retry_at
-    }
-}
-
-/// Bytes of commands in one batch, about.
-const BATCH_BYTES: usize = 1 << 20;
-/// Runs of operation ids in one batch, about; one entry may add more.
-const BATCH_RUNS: usize = 256;
-
-fn add_to_runs(runs: &mut Vec<OpRun>, origin: Origin, seq: u64) {
-    match runs.last_mut() {
-        Some(run) if run.origin == origin && run.first + u64::from(run.count) == seq => {
-            run.count += 1;
-        }
-        _ => runs.push(OpRun {
-            origin,
-            first: seq,
-            count: 1,
-        }),
-    }
 }
 
 /// What decides which of two lineages goes on: greater wins.
@@ -100,6 +50,11 @@ fn weight(lineage: Lineage, hello: &Hello) -> Weight {
 }
 
 impl Core {
+    /// Whether the log is about to be handed over to another lineage, and must stay whole.
+    pub(super) fn is_giving_way(&self) -> bool {
+        self.log.seal().is_some() || matches!(self.role, Role::Retired(_))
+    }
+
     /// As leader: says hello to linked peers that are no members.
     pub(super) fn greet_strangers(&mut self, out: &mut Outputs) {
         let interval = self.config.election_timeout / 2;
@@ -314,248 +269,8 @@ impl Core {
         self.retired_tick(out);
     }
 
-    pub(super) fn retired_tick(&mut self, out: &mut Outputs) {
-        let (now, retry) = (self.now, self.config.heartbeat_interval);
-        let Role::Retired(retired) = &mut self.role else {
-            return;
-        };
-        if now < retired.retry_at {
-            return;
-        }
-        retired.retry_at = now + retry;
-        if retired.batch.is_none() {
-            self.read_to_resubmit(out);
-        } else {
-            self.ask_about_batch(out);
-        }
-        self.seek(out);
-    }
-
-    /// Looks up the commands that come next.
-    fn read_to_resubmit(&mut self, out: &mut Outputs) {
-        loop {
-            let Role::Retired(retired) = &self.role else {
-                return;
-            };
-            let (from, upto) = (retired.next, retired.upto);
-            if from > upto {
-                self.rejoin(out);
-                return;
-            }
-            let cached = self
-                .log
-                .slice(from, self.config.append_bytes, limits::APPEND_ENTRIES);
-            if cached.first().is_none_or(|first| first.index != from) {
-                fetch(
-                    from,
-                    upto,
-                    Purpose::Resubmit,
-                    &self.config,
-                    &mut self.fetches,
-                    out,
-                );
-                return;
-            }
-            self.make_batch(&cached);
-            if self.ask_about_batch(out) {
-                return;
-            }
-        }
-    }
-
-    pub(super) fn on_fetched_to_resubmit(&mut self, entries: &[Entry], out: &mut Outputs) {
-        self.make_batch(entries);
-        if !self.ask_about_batch(out) && !entries.is_empty() {
-            self.read_to_resubmit(out);
-        }
-    }
-
-    /// Makes the next batch of these entries' commands, if they have any.
-    fn make_batch(&mut self, entries: &[Entry]) {
-        let Role::Retired(retired) = &mut self.role else {
-            return;
-        };
-        let mut batch = Resubmit {
-            upto: Index::ZERO,
-            runs: Vec::new(),
-            commands: Vec::new(),
-        };
-        let mut bytes = 0;
-        for entry in entries {
-            let full = bytes > BATCH_BYTES || batch.runs.len() > BATCH_RUNS;
-            if entry.index != retired.next || entry.index > retired.upto || full {
-                break;
-            }
-            retired.next = entry.index.next();
-            let Ok(EntryBody::Commands(commands)) = entry.decode() else {
-                continue;
-            };
-            for ((origin, seq), command) in commands.ops().zip(commands.iter()) {
-                let index = retired.next_command;
-                if index > retired.limit {
-                    break;
-                }
-                retired.next_command = index.next();
-                bytes += command.len() + 8;
-                batch.upto = index;
-                add_to_runs(&mut batch.runs, origin, seq);
-                batch.commands.push(command);
-            }
-        }
-        if !batch.commands.is_empty() {
-            retired.batch = Some(batch);
-        }
-    }
-
-    /// Asks the winner about the batch. Says whether there is one.
-    fn ask_about_batch(&mut self, out: &mut Outputs) -> bool {
-        let Role::Retired(retired) = &self.role else {
-            return false;
-        };
-        let Some(batch) = &retired.batch else {
-            return false;
-        };
-        let (upto, runs) = (batch.upto, batch.runs.clone());
-        if let Some(contact) = retired.contact {
-            self.send(
-                contact,
-                Body::Resubmit(Resubmit {
-                    upto,
-                    runs,
-                    commands: vec![],
-                }),
-                out,
-            );
-        }
-        true
-    }
-
-    /// As leader of the winning side: takes another lineage's commands, in their order, once.
-    pub(super) fn on_resubmit(
-        &mut self,
-        from: Member,
-        lineage: Lineage,
-        resubmit: &Resubmit,
-        out: &mut Outputs,
-    ) {
-        if lineage.is_none() || lineage == self.lineage() || self.lineage().is_none() {
-            return;
-        }
-        self.wake();
-        let open = match &self.role {
-            Role::Leader(leader) => leader.is_ready(self.commit) && leader.transfer.is_none(),
-            _ => false,
-        };
-        let leading = open && self.log.seal().is_none();
-        let counted: u64 = resubmit.runs.iter().map(|run| u64::from(run.count)).sum();
-        let bytes: usize = resubmit
-            .commands
-            .iter()
-            .map(|command| command.len() + 8)
-            .sum();
-        let fits = counted == resubmit.commands.len() as u64
-            && counted <= limits::ENTRY_COMMANDS as u64
-            && bytes <= limits::ENTRY_BYTES / 2;
-        if leading && fits && !resubmit.commands.is_empty() {
-            self.append_resubmitted(resubmit);
-        }
-        let committed_commands = self.committed_commands();
-        let window = self.log.window();
-        let in_log = |run: &OpRun| window.last(&run.origin) >= run.last();
-        let in_commit =
-            |run: &OpRun| window.last_committed(&run.origin, committed_commands) >= run.last();
-        let body = Body::ResubmitAnswer {
-            lineage,
-            leading,
-            leader: self.following.leader,
-            upto: resubmit.upto,
-            taken: resubmit.runs.iter().all(in_log),
-            committed: resubmit.runs.iter().all(in_commit),
-        };
-        self.send(from, body, out);
-    }
-
-    /// Appends what is not in the log yet.
-    fn append_resubmitted(&mut self, resubmit: &Resubmit) {
-        let mut runs: Vec<OpRun> = Vec::new();
-        let mut commands: Vec<Bytes> = Vec::new();
-        let mut at = 0;
-        for run in &resubmit.runs {
-            let count = run.count as usize;
-            let known = self
-                .log
-                .window()
-                .last(&run.origin)
-                .saturating_sub(run.first - 1);
-            let skip = known.min(u64::from(run.count)) as usize;
-            let skip = if mutant!("merge-applied-twice") {
-                0
-            } else {
-                skip
-            };
-            if skip < count {
-                let first = run.first + skip as u64;
-                runs.push(OpRun {
-                    origin: run.origin,
-                    first,
-                    count: (count - skip) as u32,
-                });
-                commands.extend(resubmit.commands[at + skip..at + count].iter().cloned());
-            }
-            at += count;
-        }
-        if !commands.is_empty() {
-            self.append_commands(&runs, &commands);
-        }
-    }
-
-    pub(super) fn on_resubmit_answer(
-        &mut self,
-        from: Member,
-        winner: Lineage,
-        answer: &Body,
-        out: &mut Outputs,
-    ) {
-        let &Body::ResubmitAnswer {
-            leading,
-            leader,
-            upto,
-            taken,
-            committed,
-            ..
-        } = answer
-        else {
-            return;
-        };
-        let (now, poll) = (self.now, self.config.heartbeat_interval / 8);
-        let Role::Retired(retired) = &mut self.role else {
-            return;
-        };
-        if winner != retired.winner {
-            return;
-        }
-        if !leading {
-            retired.contact = leader.or(retired.contact);
-            return;
-        }
-        retired.heard = now;
-        retired.contact = Some(from);
-        let Some(batch) = retired.batch.as_ref().filter(|batch| batch.upto == upto) else {
-            return;
-        };
-        retired.retry_at = now + poll;
-        if committed {
-            retired.batch = None;
-            self.read_to_resubmit(out);
-        } else if !taken {
-            retired.resubmitted += batch.commands.len() as u64;
-            let batch = batch.clone();
-            self.send(from, Body::Resubmit(batch), out);
-        }
-    }
-
     /// All is handed over: forgets the old lineage and joins the other as a new member.
-    fn rejoin(&mut self, out: &mut Outputs) {
+    pub(super) fn rejoin(&mut self, out: &mut Outputs) {
         let from = self.lineage();
         let Role::Retired(retired) = &self.role else {
             return;

@@ -15,7 +15,7 @@ impl Core {
     /// nothing is applied, `at` is not the index last reported applied, or the lineage gives way
     /// to another one, which gets its commands from the log.
     pub fn snapshot_meta(&self, at: LogIndex) -> Option<SnapshotMeta> {
-        if at != self.applied || at.is_zero() || self.log.seal().is_some() {
+        if at != self.applied || at.is_zero() || self.is_giving_way() {
             return None;
         }
         let mark = self.log.mark(at)?;
@@ -39,7 +39,7 @@ impl Core {
             .as_ref()
             .is_none_or(|old| old.last.index < meta.last.index);
         // A sealed lineage is handed over from its log.
-        if !newer || meta.last.index > self.applied || self.log.seal().is_some() {
+        if !newer || meta.last.index > self.applied || self.is_giving_way() {
             return;
         }
         // The log can be cut where its numbering is known: at an entry in memory, or where a

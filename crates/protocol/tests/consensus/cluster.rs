@@ -2,52 +2,19 @@
 //! survive a crash. Small on purpose; the simulator hunts for what this one does not look for.
 
 use {
+    crate::disk::Disk,
     bytes::Bytes,
     core::time::Duration,
     mosaik_primitives::time::{Instant, UnixMillis},
     mosaik_protocol::consensus::{
-        Config, Core, Entry, EntryBody, Event, GroupKeyId, HardState, Index, Input, Lineage,
-        LogIndex, Member, Membership, Message, Outcome, Output, PeerKey, Position, Proposal,
-        ReadOutcome, Restored, RoleName, SnapshotMeta, Term, Write,
+        Config, Core, Entry, EntryBody, Event, GroupKeyId, Index, Input, Lineage, LogIndex, Member,
+        Membership, Message, Outcome, Output, PeerKey, Proposal, ReadOutcome, Restored, RoleName,
+        SnapshotMeta, Term, Write,
     },
     std::collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 pub(crate) type Id = u8;
-
-/// What a member's store holds.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Disk {
-    pub(crate) hard: Option<HardState>,
-    pub(crate) snapshot: Option<(SnapshotMeta, Vec<Bytes>)>,
-    pub(crate) entries: BTreeMap<u64, Entry>,
-}
-
-impl Disk {
-    fn apply(&mut self, write: Write) {
-        match write {
-            Write::HardState(bytes) => self.hard = Some(HardState::decode(bytes).unwrap()),
-            Write::Truncate(from) => drop(self.entries.split_off(&from.0)),
-            Write::Append(entries) => {
-                for entry in entries {
-                    let index = entry.index.0;
-                    if let Some((last, _)) = self.entries.last_key_value() {
-                        assert_eq!(*last + 1, index, "appended with a gap");
-                    }
-                    self.entries.insert(index, entry);
-                }
-            }
-            Write::Reset(position) => {
-                self.entries.clear();
-                if position == Position::ZERO {
-                    self.snapshot = None;
-                }
-            }
-            Write::Compact(upto) => self.entries = self.entries.split_off(&(upto.0 + 1)),
-            other => panic!("unknown write {other:?}"),
-        }
-    }
-}
 
 pub(crate) struct Node {
     pub(crate) config: Config,

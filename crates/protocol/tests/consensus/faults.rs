@@ -1,7 +1,8 @@
 //! Crashes, lost disks, snapshots, members that die and come back, lineages that meet.
 
 use {
-    crate::cluster::{Cluster, Disk, committed, config, peer},
+    crate::cluster::{Cluster, committed, config, peer},
+    crate::disk::Disk,
     core::time::Duration,
     mosaik_protocol::consensus::{
         Event, Index, Input, LogIndex, Member, MergePolicy, Outcome, RoleName, Standing,

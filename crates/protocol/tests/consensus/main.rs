@@ -3,6 +3,7 @@
 mod basics;
 mod chaos;
 mod cluster;
+mod disk;
 mod encodings;
 mod faults;
 #[cfg(mosaik_mutants)]

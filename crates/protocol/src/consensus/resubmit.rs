@@ -1,0 +1,310 @@
+//! Handing a lineage's commands over to the one it gives way to.
+//!
+//! Batch by batch, each after the one before is committed over there, every command under the
+//! operation id it has had from the start. Whoever of the old lineage comes first does the work;
+//! the others only ask. The old log is kept until the end, so a crash in between costs nothing.
+
+use {
+    super::{
+        config::limits,
+        core::{Core, Purpose, Role},
+        entry::{Entry, EntryBody},
+        ids::{Index, Lineage, LogIndex, Member, OpRun, Origin},
+        input::Outputs,
+        message::{Body, Resubmit},
+        mutants::mutant,
+        replicate::fetch,
+    },
+    bytes::Bytes,
+    mosaik_primitives::time::Instant,
+};
+
+/// Whom a member hands its lineage's commands to, and how far it has come.
+#[derive(Debug)]
+pub(super) struct Retired {
+    pub(super) winner: Lineage,
+    pub(super) contact: Option<Member>,
+    /// When the winner was last heard.
+    pub(super) heard: Instant,
+    /// The last entry to hand over from.
+    pub(super) upto: LogIndex,
+    /// The last command to hand over.
+    pub(super) limit: Index,
+    /// Commands known committed in the own lineage.
+    pub(super) commands: Index,
+    /// What is being handed over; the next is read when it is committed over there.
+    pub(super) batch: Option<Resubmit>,
+    /// Where the next command is looked for.
+    pub(super) next: LogIndex,
+    /// Its number.
+    pub(super) next_command: Index,
+    pub(super) resubmitted: u64,
+    pub(super) dropped: u64,
+    pub(super) retry_at: Instant,
+}
+
+impl Retired {
+    pub(super) fn deadline(&self) -> Instant {
+        self.retry_at
+    }
+}
+
+/// Bytes of commands in one batch, about.
+const BATCH_BYTES: usize = 1 << 20;
+/// Runs of operation ids in one batch, about; one entry may add more.
+const BATCH_RUNS: usize = 256;
+
+fn add_to_runs(runs: &mut Vec<OpRun>, origin: Origin, seq: u64) {
+    match runs.last_mut() {
+        Some(run) if run.origin == origin && run.first + u64::from(run.count) == seq => {
+            run.count += 1;
+        }
+        _ => runs.push(OpRun {
+            origin,
+            first: seq,
+            count: 1,
+        }),
+    }
+}
+
+impl Core {
+    pub(super) fn retired_tick(&mut self, out: &mut Outputs) {
+        let (now, retry) = (self.now, self.config.heartbeat_interval);
+        let Role::Retired(retired) = &mut self.role else {
+            return;
+        };
+        if now < retired.retry_at {
+            return;
+        }
+        retired.retry_at = now + retry;
+        if retired.batch.is_none() {
+            self.read_to_resubmit(out);
+        } else {
+            self.ask_about_batch(out);
+        }
+        self.seek(out);
+    }
+
+    /// Looks up the commands that come next.
+    fn read_to_resubmit(&mut self, out: &mut Outputs) {
+        loop {
+            let Role::Retired(retired) = &self.role else {
+                return;
+            };
+            let (from, upto) = (retired.next, retired.upto);
+            if from > upto {
+                self.rejoin(out);
+                return;
+            }
+            let cached = self
+                .log
+                .slice(from, self.config.append_bytes, limits::APPEND_ENTRIES);
+            if cached.first().is_none_or(|first| first.index != from) {
+                fetch(
+                    from,
+                    upto,
+                    Purpose::Resubmit,
+                    &self.config,
+                    &mut self.fetches,
+                    out,
+                );
+                return;
+            }
+            self.make_batch(&cached);
+            if self.ask_about_batch(out) {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn on_fetched_to_resubmit(&mut self, entries: &[Entry], out: &mut Outputs) {
+        self.make_batch(entries);
+        if !self.ask_about_batch(out) && !entries.is_empty() {
+            self.read_to_resubmit(out);
+        }
+    }
+
+    /// Makes the next batch of these entries' commands, if they have any.
+    fn make_batch(&mut self, entries: &[Entry]) {
+        let Role::Retired(retired) = &mut self.role else {
+            return;
+        };
+        let mut batch = Resubmit {
+            upto: Index::ZERO,
+            runs: Vec::new(),
+            commands: Vec::new(),
+        };
+        let mut bytes = 0;
+        for entry in entries {
+            let full = bytes > BATCH_BYTES || batch.runs.len() > BATCH_RUNS;
+            if entry.index != retired.next || entry.index > retired.upto || full {
+                break;
+            }
+            retired.next = entry.index.next();
+            let Ok(EntryBody::Commands(commands)) = entry.decode() else {
+                continue;
+            };
+            for ((origin, seq), command) in commands.ops().zip(commands.iter()) {
+                let index = retired.next_command;
+                if index > retired.limit {
+                    break;
+                }
+                retired.next_command = index.next();
+                bytes += command.len() + 8;
+                batch.upto = index;
+                add_to_runs(&mut batch.runs, origin, seq);
+                batch.commands.push(command);
+            }
+        }
+        if !batch.commands.is_empty() {
+            retired.batch = Some(batch);
+        }
+    }
+
+    /// Asks the winner about the batch. Says whether there is one.
+    fn ask_about_batch(&mut self, out: &mut Outputs) -> bool {
+        let Role::Retired(retired) = &self.role else {
+            return false;
+        };
+        let Some(batch) = &retired.batch else {
+            return false;
+        };
+        let (upto, runs) = (batch.upto, batch.runs.clone());
+        if let Some(contact) = retired.contact {
+            self.send(
+                contact,
+                Body::Resubmit(Resubmit {
+                    upto,
+                    runs,
+                    commands: vec![],
+                }),
+                out,
+            );
+        }
+        true
+    }
+
+    /// As leader of the winning side: takes another lineage's commands, in their order, once.
+    pub(super) fn on_resubmit(
+        &mut self,
+        from: Member,
+        lineage: Lineage,
+        resubmit: &Resubmit,
+        out: &mut Outputs,
+    ) {
+        if lineage.is_none() || lineage == self.lineage() || self.lineage().is_none() {
+            return;
+        }
+        self.wake();
+        let open = match &self.role {
+            Role::Leader(leader) => leader.is_ready(self.commit) && leader.transfer.is_none(),
+            _ => false,
+        };
+        let leading = open && self.log.seal().is_none();
+        let counted: u64 = resubmit.runs.iter().map(|run| u64::from(run.count)).sum();
+        let bytes: usize = resubmit
+            .commands
+            .iter()
+            .map(|command| command.len() + 8)
+            .sum();
+        let fits = counted == resubmit.commands.len() as u64
+            && counted <= limits::ENTRY_COMMANDS as u64
+            && bytes <= limits::ENTRY_BYTES / 2;
+        if leading && fits && !resubmit.commands.is_empty() {
+            self.append_resubmitted(resubmit);
+        }
+        let committed_commands = self.committed_commands();
+        let window = self.log.window();
+        let in_log = |run: &OpRun| window.last(&run.origin) >= run.last();
+        let in_commit =
+            |run: &OpRun| window.last_committed(&run.origin, committed_commands) >= run.last();
+        let body = Body::ResubmitAnswer {
+            lineage,
+            leading,
+            leader: self.following.leader,
+            upto: resubmit.upto,
+            taken: resubmit.runs.iter().all(in_log),
+            committed: resubmit.runs.iter().all(in_commit),
+        };
+        self.send(from, body, out);
+    }
+
+    /// Appends what is not in the log yet.
+    fn append_resubmitted(&mut self, resubmit: &Resubmit) {
+        let mut runs: Vec<OpRun> = Vec::new();
+        let mut commands: Vec<Bytes> = Vec::new();
+        let mut at = 0;
+        for run in &resubmit.runs {
+            let count = run.count as usize;
+            let known = self
+                .log
+                .window()
+                .last(&run.origin)
+                .saturating_sub(run.first - 1);
+            let skip = known.min(u64::from(run.count)) as usize;
+            let skip = if mutant!("merge-applied-twice") {
+                0
+            } else {
+                skip
+            };
+            if skip < count {
+                let first = run.first + skip as u64;
+                runs.push(OpRun {
+                    origin: run.origin,
+                    first,
+                    count: (count - skip) as u32,
+                });
+                commands.extend(resubmit.commands[at + skip..at + count].iter().cloned());
+            }
+            at += count;
+        }
+        if !commands.is_empty() {
+            self.append_commands(&runs, &commands);
+        }
+    }
+
+    pub(super) fn on_resubmit_answer(
+        &mut self,
+        from: Member,
+        winner: Lineage,
+        answer: &Body,
+        out: &mut Outputs,
+    ) {
+        let &Body::ResubmitAnswer {
+            leading,
+            leader,
+            upto,
+            taken,
+            committed,
+            ..
+        } = answer
+        else {
+            return;
+        };
+        let (now, poll) = (self.now, self.config.heartbeat_interval / 8);
+        let Role::Retired(retired) = &mut self.role else {
+            return;
+        };
+        if winner != retired.winner {
+            return;
+        }
+        if !leading {
+            retired.contact = leader.or(retired.contact);
+            return;
+        }
+        retired.heard = now;
+        retired.contact = Some(from);
+        let Some(batch) = retired.batch.as_ref().filter(|batch| batch.upto == upto) else {
+            return;
+        };
+        retired.retry_at = now + poll;
+        if committed {
+            retired.batch = None;
+            self.read_to_resubmit(out);
+        } else if !taken {
+            retired.resubmitted += batch.commands.len() as u64;
+            let batch = batch.clone();
+            self.send(from, Body::Resubmit(batch), out);
+        }
+    }
+}
