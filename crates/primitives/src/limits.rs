@@ -45,7 +45,7 @@ pub struct Limits {
     /// least one item is held whatever its size. 8 MiB.
     pub consumer_bytes: usize,
     /// Encoded size of the items a producer holds, bytes. At least one item is held whatever
-    /// its size. 64 MiB.
+    /// its size. 8 MiB.
     pub producer_bytes: usize,
     /// Nodes in the selection expression of one subscription. 1,024.
     pub criteria_nodes: usize,
@@ -70,7 +70,7 @@ impl Limits {
         gossip_bytes: 3_072,
         consumer_items: 1_024,
         consumer_bytes: 8 << 20,
-        producer_bytes: 64 << 20,
+        producer_bytes: 8 << 20,
         criteria_nodes: 1_024,
     };
 }

@@ -7,7 +7,9 @@ use {
     core::time::Duration,
     iroh::{
         Endpoint, RelayMode,
-        endpoint::{IdleTimeout, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+        endpoint::{
+            IdleTimeout, MtuDiscoveryConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets,
+        },
     },
     mosaik_primitives::Limits,
 };
@@ -66,6 +68,13 @@ fn portmapper(preset: Preset) -> PortmapperConfig {
     }
 }
 
+/// Looks for packets as large as the transport takes in: fewer packets for the same bytes.
+fn mtu_discovery() -> MtuDiscoveryConfig {
+    let mut config = MtuDiscoveryConfig::default();
+    config.upper_bound(1472);
+    config
+}
+
 /// Every bound that QUIC itself enforces on what a peer can make us hold.
 fn quic(limits: &Limits, preset: Preset) -> QuicTransportConfig {
     let window = VarInt::from_u32(limits.substream_window_bytes);
@@ -78,6 +87,7 @@ fn quic(limits: &Limits, preset: Preset) -> QuicTransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.substreams_per_peer))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
         .initial_rtt(initial_rtt(preset))
+        .mtu_discovery_config(Some(mtu_discovery()))
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
         .build()
 }

@@ -20,7 +20,7 @@ use {
 };
 
 /// A chunk is sealed at this size; larger items are chunks of their own.
-const CHUNK_BYTES: usize = 32 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 /// Frames at least this long become chunks without being copied.
 pub(super) const LARGE_FRAME_BYTES: usize = 4 << 10;
 
