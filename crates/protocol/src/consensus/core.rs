@@ -99,6 +99,8 @@ pub struct Core {
     pub(super) snapshot: Option<Box<SnapshotMeta>>,
     /// The snapshot being fetched.
     pub(super) installing: Option<Box<SnapshotMeta>>,
+    /// Elections stood for in vain since a leader was heard.
+    pub(super) stood: u32,
     pub(super) leaving: bool,
     /// When to ask again to be let in or out.
     pub(super) ask_at: Instant,
@@ -170,6 +172,7 @@ impl Core {
             fetches: Vec::new(),
             snapshot: snapshot.map(Box::new),
             installing: None,
+            stood: 0,
             leaving: false,
             ask_at: now,
             storing: Storing::new(hard, log.last_index()),

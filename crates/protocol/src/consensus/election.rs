@@ -84,6 +84,7 @@ impl Core {
 
     /// The leader was heard: everything is well.
     pub(super) fn heard_leader(&mut self) {
+        self.stood = 0;
         self.following.heard = self.now;
         self.following.pinged = None;
         self.following.suspect_at = None;
@@ -256,7 +257,10 @@ impl Core {
     }
 
     fn candidate(&mut self, standing: Standing) -> Candidate {
+        // Longer each time: whatever a vote takes on its way and to be stored, one round is
+        // at last long enough for it.
         let wait = self.patience() + self.rng.upto(self.config.heartbeat_interval);
+        let wait = wait * (1 << self.stood.min(6));
         Candidate {
             standing,
             votes: BTreeSet::new(),
@@ -278,6 +282,7 @@ impl Core {
             return;
         }
         self.lose_leader(out);
+        self.stood = self.stood.saturating_add(1);
         let me = self.me();
         let hard = self.storing.change();
         hard.term = hard.term.next();
@@ -293,6 +298,14 @@ impl Core {
             return;
         };
         if self.now < candidate.retry_at {
+            return;
+        }
+        if !candidate.is_pre() && !self.storing.hard_stored() {
+            // Nobody has been asked yet: a new term would only be stored later still.
+            let retry_at = self.now + self.patience();
+            if let Role::Candidate(candidate) = &mut self.role {
+                candidate.retry_at = retry_at;
+            }
             return;
         }
         if let Standing::Founding(entry) = &candidate.standing {
@@ -348,6 +361,7 @@ impl Core {
         let (me, now) = (self.me(), self.now);
         let term = self.storing.hard().term;
         assert!(self.storing.hard_stored(), "a leader's own vote is stored");
+        self.stood = 0;
         self.role = Role::Leader(Box::new(Leader::new(&self.log, me, now)));
         self.following = Following {
             leader: Some(me),

@@ -51,6 +51,20 @@ fn nothing_is_acknowledged_before_it_is_stored() {
     assert_eq!(cluster.outcome(leader, proposal), committed(1));
 }
 
+/// A candidate that stood again before its vote was stored never became leader.
+#[test]
+fn a_store_slower_than_an_election_does_not_keep_a_lone_voter_from_leading() {
+    let mut cluster = Cluster::formed([1]);
+    cluster.crash(1);
+    cluster.start(1);
+    cluster.nodes.get_mut(&1).unwrap().slow_disk = true;
+    for _ in 0..4 {
+        cluster.run(SECOND * 3);
+        cluster.confirm(1);
+    }
+    assert_eq!(cluster.leader(), Some(1));
+}
+
 #[test]
 fn a_leader_does_not_count_itself_before_it_has_stored() {
     let mut cluster = Cluster::formed([1, 2, 3]);
@@ -409,6 +423,10 @@ fn a_stopped_store_stops_the_member() {
 /// The tests of this file, for those who want to see them fail.
 #[cfg(mosaik_mutants)]
 pub(crate) const ALL: &[(&str, fn())] = &[
+    (
+        "a_store_slower_than_an_election_does_not_keep_a_lone_voter_from_leading",
+        a_store_slower_than_an_election_does_not_keep_a_lone_voter_from_leading,
+    ),
     (
         "a_restart_with_the_disk_goes_on_as_the_same_member",
         a_restart_with_the_disk_goes_on_as_the_same_member,
