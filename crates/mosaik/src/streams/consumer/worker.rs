@@ -115,7 +115,7 @@ impl<'s, D: Datum> Attempt<'s, D> {
             criteria: Arc::new(shared.config.criteria.clone()),
             producer_id: producer,
             consumer_id: shared.streams.local_id(),
-            peer: Arc::new(target.info.clone().into_entry()),
+            peer: target.info.clone(),
             state: watcher,
             stats: Arc::clone(&stats),
         };

@@ -111,7 +111,7 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
         criteria: Arc::new(criteria),
         producer_id: streams.local_id(),
         consumer_id: subscription.peer,
-        peer: Arc::new(peer.into_entry()),
+        peer,
         state: watcher,
         stats: Arc::new(Stats::new(streams.labels(&shared.config.stream_id))),
     };

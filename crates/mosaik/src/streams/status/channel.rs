@@ -4,7 +4,7 @@ use {
     super::stats::Stats,
     crate::{
         PeerId,
-        discovery::PeerEntry,
+        discovery::{PeerEntry, PeerInfo},
         streams::{Criteria, StreamId},
     },
     core::future::Future,
@@ -31,7 +31,8 @@ pub struct ChannelInfo {
     pub(crate) criteria: Arc<Criteria>,
     pub(crate) producer_id: PeerId,
     pub(crate) consumer_id: PeerId,
-    pub(crate) peer: Arc<PeerEntry>,
+    /// Shares the catalog's entry: a copy for every channel would cost a node with many streams.
+    pub(crate) peer: PeerInfo,
     pub(crate) state: watch::Receiver<State>,
     pub(crate) stats: Arc<Stats>,
 }
