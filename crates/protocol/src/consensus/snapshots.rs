@@ -71,7 +71,10 @@ impl Core {
         self.following.quiet = false;
         let last = meta.last;
         let stale = last.index <= self.commit && !mutant!("snapshot-over-newer");
-        if last.term > self.storing.hard().term || meta.membership.voters().is_empty() {
+        if last.term > self.storing.hard().term
+            || meta.membership.voters().is_empty()
+            || last.index.0 > u64::MAX / 4
+        {
             violation(from.peer, "offered a snapshot that makes no sense", out);
         } else if stale || self.log.term(last.index) == Some(last.term) {
             // It is all here already.
@@ -130,6 +133,6 @@ impl Core {
         self.installing
             .as_ref()
             .is_some_and(|meta| meta.last == position)
-            && position.index > self.commit
+            && (position.index > self.commit || mutant!("snapshot-over-newer"))
     }
 }

@@ -420,6 +420,33 @@ fn a_stopped_store_stops_the_member() {
     assert_eq!(cluster.execute(leader, "a"), committed(1));
 }
 
+#[test]
+fn oversized_and_empty_proposals_are_refused_and_surely_not_done() {
+    use mosaik_protocol::consensus::{NotDone, Proposal};
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let large = bytes::Bytes::from(vec![0; config(1).proposal_bytes + 1]);
+    for (id, commands) in [(900, vec![]), (901, vec![large])] {
+        cluster.input(2, Input::Propose(vec![Proposal { id, commands }]));
+        assert_eq!(
+            cluster.nodes[&2].ended(id),
+            Some(Outcome::NotDone(NotDone::Size))
+        );
+    }
+}
+
+#[test]
+fn a_genesis_is_stored_before_it_is_answered() {
+    let mut cluster = Cluster::new([1, 2, 3]);
+    for id in [2, 3] {
+        cluster.nodes.get_mut(&id).unwrap().slow_disk = true;
+    }
+    cluster.run(SECOND * 10);
+    assert_eq!(cluster.leader(), None);
+    cluster.nodes.get_mut(&2).unwrap().slow_disk = false;
+    cluster.confirm(2);
+    assert_eq!(cluster.lead(), 1);
+}
+
 /// The tests of this file, for those who want to see them fail.
 #[cfg(mosaik_mutants)]
 pub(crate) const ALL: &[(&str, fn())] = &[
