@@ -35,7 +35,15 @@ impl Invariant for AppliedPrefix {
                 let index = snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.meta.last.index);
                 *reached = (subject.lineage, index);
             }
-            Fact::Installs(index) => *reached = (subject.lineage, *index),
+            Fact::Installs(index) => {
+                if reached.0 == subject.lineage && *index <= reached.1 {
+                    return Err(format!(
+                        "installs a snapshot to {index} after {}",
+                        reached.1
+                    ));
+                }
+                *reached = (subject.lineage, *index);
+            }
             Fact::Applies(applied) => {
                 let index = applied.entry.index;
                 if reached.0 != subject.lineage {

@@ -19,6 +19,7 @@ mod one_change;
 mod one_leader;
 mod refused;
 mod stale_reads;
+mod transfer;
 
 use {
     crate::{chronicle::Chronicle, disk::Image, failure::Failure, node::Node},
@@ -156,6 +157,7 @@ impl Default for Invariants {
                 Box::<gapless_indices::GaplessIndices>::default(),
                 Box::<monotone_terms::MonotoneTerms>::default(),
                 Box::<refused::Refused>::default(),
+                Box::<transfer::Transfer>::default(),
             ],
         }
     }
