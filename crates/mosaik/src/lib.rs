@@ -25,6 +25,9 @@
 pub mod declare;
 mod diagnostics;
 pub mod discovery;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod network;
 pub mod primitives;
 pub mod streams;

@@ -16,6 +16,8 @@ mod config;
 pub mod consumer;
 mod definition;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod greeting;
 mod handle;
 pub mod producer;

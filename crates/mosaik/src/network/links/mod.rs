@@ -18,7 +18,7 @@ mod accept;
 mod conn;
 mod dial;
 mod error;
-mod header;
+pub(crate) mod header;
 mod liveness;
 mod meter;
 mod table;

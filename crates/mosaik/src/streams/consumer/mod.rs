@@ -8,6 +8,8 @@ mod queue;
 mod reader;
 mod worker;
 
+#[cfg(fuzzing)]
+pub(super) use reader::parse_all;
 pub use {
     builder::{Builder, ConsumerConfig},
     event::{ConsumerEvent, Events},

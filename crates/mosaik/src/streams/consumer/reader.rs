@@ -175,6 +175,26 @@ impl Parser {
     }
 }
 
+/// Parses bytes that arrive in chunks of a size; whether all of them were frames.
+#[cfg(fuzzing)]
+pub(in crate::streams) fn parse_all(bytes: &[u8], chunk_bytes: usize) -> bool {
+    let mut parser = Parser {
+        partial: Vec::new(),
+        max_item_bytes: 1 << 10,
+    };
+    let mut batch = Batch::<Vec<u32>>::default();
+    bytes.chunks(chunk_bytes).all(|piece| {
+        let mut chunk = Bytes::copy_from_slice(piece);
+        while !chunk.is_empty() {
+            if parser.parse(&mut chunk, &mut batch).is_err() {
+                return false;
+            }
+            assert!(parser.partial.len() <= parser.max_item_bytes + frame::MAX_PREFIX);
+        }
+        true
+    })
+}
+
 fn decode<D: Datum>(bytes: &[u8]) -> Result<D, ReaderError> {
     D::decode(bytes).map_err(|error| ReaderError::Item(error.to_string()))
 }

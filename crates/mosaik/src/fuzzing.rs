@@ -1,0 +1,38 @@
+//! The facade's own decoders, for fuzz targets; built with `--cfg fuzzing` only.
+//!
+//! Each takes any bytes, must not panic, and says whether they were taken.
+
+use {
+    crate::{
+        discovery::SignedPeerEntry,
+        network::links::header::{Answer, Header},
+        streams::fuzzing as streams,
+    },
+    bytes::Bytes,
+    mosaik_primitives::{Limits, codec::decode_bounded},
+};
+
+/// The header that opens a sub-stream.
+pub fn header(bytes: &[u8]) -> bool {
+    Header::decode(&Bytes::copy_from_slice(bytes)).is_ok()
+}
+
+/// The answer to a sub-stream's header.
+pub fn answer(bytes: &[u8]) -> bool {
+    Answer::decode(&Bytes::copy_from_slice(bytes)).is_some()
+}
+
+/// A discovery entry with its signature.
+pub fn signed_entry(bytes: &[u8]) -> bool {
+    decode_bounded::<SignedPeerEntry>(bytes, Limits::DEFAULT.entry_bytes).is_ok()
+}
+
+/// The greeting of a subscription.
+pub fn subscribe(bytes: &[u8]) -> bool {
+    streams::subscribe(bytes)
+}
+
+/// The frames of a subscription, cut into chunks as the first byte says.
+pub fn frames(bytes: &[u8]) -> bool {
+    streams::frames(bytes)
+}
