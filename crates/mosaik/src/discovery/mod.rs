@@ -3,9 +3,9 @@
 //! Every peer publishes one signed [`PeerEntry`]; every node holds everybody's in its
 //! [`Catalog`]. Changes are gossiped, missed ones are found by comparing catalogs, peers that
 //! fall silent are found by probes. The protocol itself is the pure state machine
-//! `mosaik_protocol::catalog`; here are its keys ([`authority`]), its memory ([`state`]), its
-//! hands ([`driver`], [`transport`], [`gossip`]) and the ways to first peers ([`introduce`],
-//! [`rendezvous`], [`mdns`]).
+//! `mosaik_protocol::catalog`; here are its keys (`authority`), its memory (`state`), its
+//! hands (`driver`, `transport`, `gossip`) and the ways to first peers (`introduce`,
+//! `rendezvous`, `mdns`).
 //!
 //! Absent on purpose: whether a peer may do something (tickets, asked by whoever admits), and
 //! any promise that two nodes see the same peers at one moment.

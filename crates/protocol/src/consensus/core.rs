@@ -106,6 +106,22 @@ pub struct Core {
     pub(super) ask_at: Instant,
 }
 
+/// The hard state of one more start.
+fn start_again(config: &Config, found: Option<HardState>) -> Result<HardState, StartError> {
+    let mut hard = found.unwrap_or(HardState {
+        member: Member::new(config.peer, config.incarnation),
+        ..HardState::default()
+    });
+    if hard.member.peer != config.peer {
+        return Err(StartError::OtherPeer(hard.member.peer));
+    }
+    hard.starts += 1;
+    if mutant!("vote-forgotten-on-restart") {
+        hard.vote = None;
+    }
+    Ok(hard)
+}
+
 impl Core {
     /// A member that goes on from what its store holds, and its first outputs.
     ///
@@ -118,19 +134,7 @@ impl Core {
         out: &mut Outputs,
     ) -> Result<Self, StartError> {
         config.validate()?;
-        let member = Member::new(config.peer, config.incarnation);
-        let found = restored.hard_state;
-        let mut hard = found.unwrap_or(HardState {
-            member,
-            ..HardState::default()
-        });
-        if hard.member.peer != config.peer {
-            return Err(StartError::OtherPeer(hard.member.peer));
-        }
-        hard.starts += 1;
-        if mutant!("vote-forgotten-on-restart") {
-            hard.vote = None;
-        }
+        let mut hard = start_again(&config, restored.hard_state)?;
         let (log, wipe) = if hard.lineage.is_none() {
             hard.commit = LogIndex::ZERO;
             (

@@ -151,17 +151,16 @@ impl Core {
             _ => return,
         };
         progress.probe(progress.next);
-        let base = cx.log.base().at;
-        let prev = if progress.next.prev() == base.index {
-            Some(base)
-        } else {
-            entries
-                .first()
-                .filter(|e| e.index == progress.next.prev())
-                .map(Entry::position)
-        };
         let next = progress.next;
-        let prev = prev.or(read.filter(|prev| prev.index == next.prev()));
+        let known = [
+            Some(cx.log.base().at),
+            entries.first().map(Entry::position),
+            read,
+        ];
+        let prev = known
+            .into_iter()
+            .flatten()
+            .find(|at| at.index == next.prev());
         if prev.is_some() && entries.last().is_some_and(|last| last.index < next) {
             // What may be read at once holds the entry before and nothing else.
             progress.mode = Mode::Fetch {
@@ -173,11 +172,8 @@ impl Core {
             fetch(next, last, purpose, cx.config, cx.fetches, out);
             return;
         }
-        let entries: Vec<_> = entries
-            .iter()
-            .filter(|e| e.index >= next)
-            .cloned()
-            .collect();
+        let wanted = |entry: &&Entry| entry.index >= next;
+        let entries: Vec<_> = entries.iter().filter(wanted).cloned().collect();
         let (Some(prev), Some(last)) = (prev, entries.last().map(|entry| entry.index)) else {
             // The store has cut its log meanwhile: a snapshot will do.
             if entries.is_empty() && cx.snapshot.is_some_and(|meta| meta.last.index >= next) {
@@ -185,20 +181,15 @@ impl Core {
             }
             return;
         };
-        let bytes = entries
-            .iter()
-            .map(|entry| entry.body.len() + ENTRY_OVERHEAD)
-            .sum();
+        let size = |entry: &Entry| entry.body.len() + ENTRY_OVERHEAD;
+        let bytes = entries.iter().map(size).sum();
         let commit = cx.commit;
-        cx.storing.send(
-            member,
-            Body::Append {
-                prev,
-                commit,
-                entries,
-            },
-            out,
-        );
+        let append = Body::Append {
+            prev,
+            commit,
+            entries,
+        };
+        cx.storing.send(member, append, out);
         progress.commit_sent = commit;
         if probing {
             progress.mode = Mode::Probe { waiting: true };

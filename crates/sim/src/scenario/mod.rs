@@ -1,7 +1,7 @@
 //! Scenario scripts: small stories in prose, each about one trap.
 //!
 //! A script is a text file under `scenarios/`. Lines that start with `#` say what it is about;
-//! the rest is sentences, each of which [`stage`] knows. `Soon …` waits for something to become
+//! the rest is sentences, each of which `stage` knows. `Soon …` waits for something to become
 //! true; without it, it must be true now. At the end everything is mended and the group must
 //! come together, unless the script says that nothing more is expected.
 
