@@ -263,6 +263,44 @@ impl World {
         }
     }
 
+    fn append(&mut self, from: Id, to: Id, term: u8, log: Vec<Entry>, commit: usize) {
+        let lineage = self.nodes[usize::from(from)].lineage;
+        let node = &mut self.nodes[usize::from(to)];
+        // A fresh node may be added by a leader whose log names it.
+        if node.lineage.is_none() {
+            *node = Node {
+                lineage,
+                ..Node::default()
+            };
+        }
+        if node.lineage != lineage || term < node.term {
+            return;
+        }
+        node.see_term(term);
+        node.standing = false;
+        let matched = log.len();
+        let contradicts = node
+            .log
+            .iter()
+            .zip(&log)
+            .any(|(ours, theirs)| ours != theirs);
+        if contradicts || node.log.len() < log.len() {
+            node.log = log;
+        }
+        node.commit = node.commit.max(commit.min(matched));
+        self.note(to);
+        self.messages.retain(|message| {
+            !matches!(message, Message::Stored { from: f, to: t, term: when, .. }
+                if (*f, *t, *when) == (to, from, term))
+        });
+        self.messages.insert(Message::Stored {
+            from: to,
+            to: from,
+            term,
+            matched,
+        });
+    }
+
     fn deliver(&mut self, message: Message, rules: Group) {
         match message {
             Message::Genesis { from, to, members } => {
@@ -316,43 +354,7 @@ impl World {
                 term,
                 log,
                 commit,
-            } => {
-                let lineage = self.nodes[usize::from(from)].lineage;
-                let node = &mut self.nodes[usize::from(to)];
-                // A fresh node may be added by a leader whose log names it.
-                if node.lineage.is_none() {
-                    *node = Node {
-                        lineage,
-                        ..Node::default()
-                    };
-                }
-                if node.lineage != lineage || term < node.term {
-                    return;
-                }
-                node.see_term(term);
-                node.standing = false;
-                let matched = log.len();
-                let contradicts = node
-                    .log
-                    .iter()
-                    .zip(&log)
-                    .any(|(ours, theirs)| ours != theirs);
-                if contradicts || node.log.len() < log.len() {
-                    node.log = log;
-                }
-                node.commit = node.commit.max(commit.min(matched));
-                self.note(to);
-                self.messages.retain(|message| {
-                    !matches!(message, Message::Stored { from: f, to: t, term: when, .. }
-                        if (*f, *t, *when) == (to, from, term))
-                });
-                self.messages.insert(Message::Stored {
-                    from: to,
-                    to: from,
-                    term,
-                    matched,
-                });
-            }
+            } => self.append(from, to, term, log, commit),
             Message::Stored {
                 from,
                 to,

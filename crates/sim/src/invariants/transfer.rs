@@ -27,7 +27,7 @@ impl Invariant for Transfer {
             return Ok(());
         }
         let ours = subject.written.last().index;
-        match scene.stored(&message.to).map(|image| image.covers()) {
+        match scene.stored(&message.to).map(crate::disk::Image::covers) {
             Some(theirs) if theirs < ours => Err(format!(
                 "tells {} to stand, which has {theirs} of {ours}",
                 message.to
