@@ -17,6 +17,7 @@ pub mod mutants;
 pub mod nemesis;
 pub mod network;
 pub mod node;
+pub mod open;
 pub mod queue;
 pub mod rng;
 pub mod run;
