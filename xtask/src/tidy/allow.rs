@@ -35,11 +35,6 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "one sample a message",
     },
     Exception {
-        rule: Rule::FunctionLength,
-        subject: "crates/sim/tests/model.rs::deliver",
-        reason: "the model's one transition a message, one arm each",
-    },
-    Exception {
         rule: Rule::FileLength,
         subject: "crates/sim/tests/model.rs",
         reason: "one model, checked as a whole",
