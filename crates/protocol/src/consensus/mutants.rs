@@ -1,7 +1,7 @@
 //! Faults that can be planted to see whether tests and the simulator notice.
 //!
 //! Compiled in only with `--cfg mosaik_mutants`; without it every check is the constant `false`
-//! and none of this exists. With it, [`plant`] switches one on for the calling thread.
+//! and none of this exists. With it, `plant` switches one on for the calling thread.
 
 /// Every fault, with what it breaks. A checker that misses one is not good enough.
 pub const MUTANTS: &[(&str, &str)] = &[
