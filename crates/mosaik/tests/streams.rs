@@ -244,16 +244,20 @@ async fn a_consumer_that_falls_behind_is_cut_and_told_how_much_it_missed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_does_not_read_costs_the_others_nothing_but_a_moment() {
+    const AHEAD: usize = 4;
     let nodes = nodes(network_id(), 3).await;
     let mut producer = nodes[0]
         .streams()
         .producer::<Vec<u8>>()
-        .with_buffer_size(16)
+        .with_buffer_size(4 * AHEAD)
         .build()
         .unwrap();
     let unread = nodes[1].streams().consume::<Vec<u8>>();
     let mut read = nodes[2].streams().consume::<Vec<u8>>();
     within("both", producer.when().subscribed().minimum_of(2)).await;
+    // Who reads keeps up by construction: no more than a few items are ahead of it.
+    let ahead = std::sync::Arc::new(tokio::sync::Semaphore::new(AHEAD));
+    let behind = std::sync::Arc::clone(&ahead);
     let reading = tokio::spawn(async move {
         for n in 0..1_000u32 {
             let item = within("item", read.recv()).await.unwrap();
@@ -262,16 +266,14 @@ async fn a_consumer_that_does_not_read_costs_the_others_nothing_but_a_moment() {
                 n.to_le_bytes(),
                 "nothing is lost for who keeps up"
             );
+            behind.add_permits(1);
         }
         read.stats().missed()
     });
     for n in 0..1_000u32 {
-        within(
-            "send",
-            producer.send([&n.to_le_bytes()[..], &vec![0; 20_000]].concat()),
-        )
-        .await
-        .unwrap();
+        within("read", ahead.acquire()).await.unwrap().forget();
+        let item = [&n.to_le_bytes()[..], &vec![0; 20_000]].concat();
+        within("send", producer.send(item)).await.unwrap();
     }
     assert_eq!(reading.await.unwrap(), 0);
     assert!(

@@ -24,8 +24,9 @@ use {
 const LOOK: Duration = Duration::from_millis(50);
 /// Looks without taking anything after which a consumer that holds others up is cut: 250 ms.
 const STUCK: u32 = 5;
-/// Looks at a whole buffer behind the others after which a consumer is cut: 100 ms.
-const BEHIND: u32 = 2;
+/// Looks at a whole buffer behind the others after which a consumer is cut: 250 ms. Less would
+/// cut off who was only not scheduled for a moment.
+const BEHIND: u32 = 5;
 
 /// Starts the keeper of a producer; it ends when the producer closes.
 pub(super) fn spawn(streams: &Streams, shared: &Arc<Shared>) {
@@ -165,8 +166,11 @@ mod tests {
     #[test]
     fn who_is_behind_while_others_keep_up_goes() {
         let mut referee = Referee::default();
-        assert!(referee.look(&[one(1, 100, 7), one(2, 0, 107)]).is_empty());
-        assert_eq!(referee.look(&[one(1, 100, 27), one(2, 10, 120)]), [1]);
+        for turn in 1..u64::from(BEHIND) {
+            let standings = [one(1, 100, 20 * turn), one(2, 10, 90 + 20 * turn)];
+            assert!(referee.look(&standings).is_empty());
+        }
+        assert_eq!(referee.look(&[one(1, 100, 500), one(2, 10, 590)]), [1]);
     }
 
     #[test]
