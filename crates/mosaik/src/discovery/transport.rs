@@ -132,6 +132,7 @@ impl Transport {
             }
             Some(Greeting::LongMessage { len }) => self.serve_long(incoming, len as usize).await,
             Some(Greeting::Probe) => {
+                // An asker that has gone needs no answer; so below.
                 let _ = incoming.accept(Bytes::new()).await;
             }
             Some(Greeting::WhoAreYou) => {
