@@ -28,6 +28,7 @@ pub mod discovery;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod groups;
 pub mod network;
 pub mod primitives;
 pub mod streams;
@@ -35,7 +36,13 @@ pub mod tickets;
 
 pub use {
     bytes::{Bytes, BytesMut},
-    futures, iroh,
+    futures,
+    groups::{
+        Consistency,
+        Consistency::{Strong, Weak},
+        GroupId, GroupKey,
+    },
+    iroh,
     iroh::{SecretKey, Signature},
     mosaik_macros::{__stream_impl, __unique_id_impl},
     network::{Network, NetworkId, PeerId},

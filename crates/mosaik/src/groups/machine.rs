@@ -1,0 +1,142 @@
+//! [`StateMachine`]: what a group replicates, written by the program.
+
+use {
+    super::{
+        context::ApplyContext,
+        sync::{LogReplaySync, StateSync},
+    },
+    mosaik_primitives::{Datum, UniqueId},
+    mosaik_protocol::consensus::Preference,
+    serde::{Serialize, de::DeserializeOwned},
+};
+
+/// Anything that can be part of a machine's commands.
+pub trait StateMachineMessage:
+    Clone + Send + Sync + Serialize + DeserializeOwned + 'static
+{
+}
+
+impl<T> StateMachineMessage for T where
+    T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static
+{
+}
+
+/// Changes the state; replicated to every member.
+pub trait Command: Datum + Sync + Clone {}
+
+impl<T> Command for T where T: Datum + Sync + Clone {}
+
+/// Asks about the state; never replicated.
+pub trait Query: Datum + Sync + Clone {}
+
+impl<T> Query for T where T: Datum + Sync + Clone {}
+
+/// The answer to a query.
+pub trait QueryResult: Datum + Sync + Clone {}
+
+impl<T> QueryResult for T where T: Datum + Sync + Clone {}
+
+/// What a member wants to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeadershipPreference {
+    /// Stands for election like everyone.
+    #[default]
+    Normal,
+    /// Votes, but waits longer before it stands for election.
+    Reluctant {
+        /// Multiplies the election timeout; 0 counts as 1.
+        factor: u32,
+    },
+    /// Replicates and answers queries; never votes, never leads, never founds the group.
+    Observer,
+}
+
+impl LeadershipPreference {
+    /// Three times as long as everyone.
+    pub const fn reluctant() -> Self {
+        Self::Reluctant { factor: 3 }
+    }
+}
+
+impl From<LeadershipPreference> for Preference {
+    fn from(preference: LeadershipPreference) -> Self {
+        match preference {
+            LeadershipPreference::Normal => Self::Normal,
+            LeadershipPreference::Reluctant { factor } => Self::Reluctant {
+                factor: factor.max(1),
+            },
+            LeadershipPreference::Observer => Self::Observer,
+        }
+    }
+}
+
+/// A state and what commands do to it.
+///
+/// Every member applies the same commands in the same order, so [`StateMachine::apply`] must do
+/// the same everywhere: no clock, no randomness, no I/O that feeds back, no iteration over maps
+/// with a random order. For time there is [`ApplyContext::committed_time`].
+///
+/// A panic in `apply` stops the group on this node and nothing else.
+pub trait StateMachine: Sized + Send + Sync + 'static {
+    /// What changes the state.
+    type Command: Command;
+    /// What can be asked.
+    type Query: Query;
+    /// What is answered.
+    type QueryResult: QueryResult;
+    /// How members that lag behind catch up.
+    type StateSync: StateSync<Machine = Self>;
+
+    /// Identifies the machine's type and configuration: part of the group's id, so that members
+    /// with different machines do not meet. Change it when `apply` changes its meaning.
+    fn signature(&self) -> UniqueId;
+
+    /// Applies a committed command.
+    fn apply(&mut self, command: Self::Command, ctx: &dyn ApplyContext);
+
+    /// Applies several committed commands, in order. The context is that of the last of them,
+    /// except that its committed time is the same for all.
+    fn apply_batch(
+        &mut self,
+        commands: impl IntoIterator<Item = Self::Command>,
+        ctx: &dyn ApplyContext,
+    ) {
+        for command in commands {
+            self.apply(command, ctx);
+        }
+    }
+
+    /// Answers a query from the state.
+    fn query(&self, query: Self::Query) -> Self::QueryResult;
+
+    /// How members that lag behind catch up.
+    fn state_sync(&self) -> Self::StateSync;
+
+    /// What this member wants to be. Asked once, when it joins.
+    fn leadership_preference(&self) -> LeadershipPreference {
+        LeadershipPreference::Normal
+    }
+}
+
+/// A machine without a state, for groups that only elect a leader.
+#[derive(Debug, Default)]
+pub struct NoOp;
+
+impl StateMachine for NoOp {
+    type Command = ();
+    type Query = ();
+    type QueryResult = ();
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        UniqueId::from("mosaik_groups_noop")
+    }
+
+    fn apply(&mut self, (): (), _: &dyn ApplyContext) {}
+
+    fn query(&self, (): ()) {}
+
+    fn state_sync(&self) -> LogReplaySync<Self> {
+        LogReplaySync::default()
+    }
+}
