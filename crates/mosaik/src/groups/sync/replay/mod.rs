@@ -13,6 +13,8 @@ mod message;
 mod plan;
 mod provider;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use {
     config::LogReplaySync, message::LogReplaySyncMessage, provider::LogReplayProvider,
