@@ -377,14 +377,16 @@ fn restore_log(
 ) -> Result<(Log, bool), StartError> {
     let mut log = snapshot.map_or_else(Log::default, Log::after);
     let cache = 1 << 20;
-    // A snapshot installed over a log that does not lead to it leaves that log to be dropped.
+    // A snapshot installed over a log that does not lead to it leaves that log to be dropped,
+    // an empty one too: the store would go on where that one ended.
     let covered = log.last();
-    let diverges = entries
-        .iter()
-        .any(|entry| entry.index == covered.index && entry.term != covered.term)
+    let falls_short = entries
+        .last()
+        .map_or(snapshot.is_some(), |last| last.index < covered.index);
+    let diverges = falls_short
         || entries
-            .last()
-            .is_some_and(|last| last.index < covered.index);
+            .iter()
+            .any(|entry| entry.index == covered.index && entry.term != covered.term);
     for entry in entries {
         if diverges || entry.index <= covered.index {
             continue;

@@ -8,4 +8,5 @@ mod encodings;
 mod faults;
 #[cfg(mosaik_mutants)]
 mod mutants;
+mod restoring;
 mod traps;

@@ -1,0 +1,46 @@
+//! Starting from what a crash left in the store.
+
+use {
+    crate::cluster::{Cluster, config},
+    mosaik_primitives::time::Instant,
+    mosaik_protocol::consensus::{Core, Output, Position, Restored, Write},
+};
+
+/// The resets that a member asks for when it starts from `restored`.
+fn resets(restored: Restored) -> Vec<Position> {
+    let mut out = Vec::new();
+    Core::new(config(3), restored, Instant::from_millis(1), &mut out).unwrap();
+    let writes = out.into_iter().filter_map(|output| match output {
+        Output::Persist { writes, .. } => Some(writes),
+        _ => None,
+    });
+    let position = |write| match write {
+        Write::Reset(position) => Some(position),
+        _ => None,
+    };
+    writes.flatten().filter_map(position).collect()
+}
+
+/// A member's log may be cut to nothing when another's snapshot is installed. A crash before the
+/// log is moved to where the snapshot ends leaves an empty log that would go on too early.
+#[test]
+fn an_empty_log_behind_an_installed_snapshot_is_moved_to_its_end() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    for n in 1..=5 {
+        cluster.execute(1, &n.to_string());
+    }
+    cluster.all_applied(5);
+    cluster.snapshot(1);
+    cluster.crash(3);
+    let (meta, _) = cluster.nodes[&1].disk.snapshot.clone().unwrap();
+    let restored = |entries| Restored {
+        hard_state: cluster.nodes[&3].disk.hard.clone(),
+        snapshot: Some(meta.clone()),
+        entries,
+    };
+    let stored: Vec<_> = cluster.nodes[&3].disk.entries.values().cloned().collect();
+    assert_eq!(stored.last().map(|e| e.position()), Some(meta.last));
+    assert_eq!(resets(restored(vec![])), [meta.last]);
+    assert_eq!(resets(restored(stored[..2].to_vec())), [meta.last]);
+    assert_eq!(resets(restored(stored)), []);
+}
