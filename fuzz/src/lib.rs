@@ -314,6 +314,7 @@ fn consensus_entry(bytes: &[u8]) -> bool {
 
 fn consensus_entry_seeds() -> Vec<Vec<u8>> {
     let seal = consensus::Seal {
+        lineage: Lineage([5; 32]),
         winner: Lineage([4; 32]),
     };
     let genesis = consensus::Genesis {
@@ -346,6 +347,7 @@ fn consensus_state_seeds() -> Vec<Vec<u8>> {
         vote: Some(member(2)),
         starts: 4,
         commit: LogIndex(5),
+        continued: None,
     };
     vec![
         state.encode().to_vec(),

@@ -14,6 +14,8 @@ use {
 pub struct Line {
     /// Every committed entry, from index 1.
     pub entries: Vec<CommittedEntry>,
+    /// For each entry, the term of the first member that applied it: it was committed by then.
+    pub known_in: Vec<Term>,
     /// Every committed command with its operation, in order.
     pub commands: Vec<(Origin, u64, Command)>,
 }
@@ -28,6 +30,17 @@ impl Line {
     /// The last index known to be committed.
     pub fn commit(&self) -> LogIndex {
         LogIndex(self.entries.len() as u64)
+    }
+
+    fn add(&mut self, applied: &CommittedEntry, term: Term) {
+        self.entries.push(applied.clone());
+        self.known_in.push(term);
+        if let Ok(EntryBody::Commands(commands)) = applied.entry.decode() {
+            let commands = commands.ops().zip(commands.iter());
+            self.commands.extend(
+                commands.map(|((origin, seq), bytes)| (origin, seq, Command::decode(bytes))),
+            );
+        }
     }
 }
 
@@ -50,18 +63,22 @@ impl Chronicle {
         self.lineages.get(&lineage)
     }
 
-    /// Takes note of an entry that a member applied, when it is the next of its lineage.
-    pub fn note(&mut self, lineage: Lineage, applied: &CommittedEntry) {
-        let line = self.lineages.entry(lineage).or_default();
-        if applied.entry.index != line.commit().next() {
-            return;
+    /// A member goes on from what it has applied in a lineage of its own: that is the past there.
+    pub fn go_on(&mut self, from: Lineage, into: Lineage, applied: LogIndex) {
+        let mut line = Line::default();
+        for entry in self.line(from).into_iter().flat_map(|line| &line.entries) {
+            if entry.entry.index <= applied {
+                line.add(entry, entry.entry.term);
+            }
         }
-        line.entries.push(applied.clone());
-        if let Ok(EntryBody::Commands(commands)) = applied.entry.decode() {
-            let commands = commands.ops().zip(commands.iter());
-            line.commands.extend(
-                commands.map(|((origin, seq), bytes)| (origin, seq, Command::decode(bytes))),
-            );
+        self.lineages.insert(into, line);
+    }
+
+    /// Takes note of an entry that a member applied in `term`, when it is the next of its lineage.
+    pub fn note(&mut self, lineage: Lineage, applied: &CommittedEntry, term: Term) {
+        let line = self.lineages.entry(lineage).or_default();
+        if applied.entry.index == line.commit().next() {
+            line.add(applied, term);
         }
     }
 }

@@ -75,7 +75,17 @@ impl Image {
         match record {
             Record::Snapshot(snapshot) => self.snapshot = Some(snapshot),
             Record::Core(Write::HardState(bytes)) => {
+                let before = core::mem::take(&mut self.hard);
                 self.hard = HardState::decode(bytes.clone()).expect("the core reads what it wrote");
+                // From one lineage straight into another: it starts where this log ends, and
+                // shares its past.
+                if !self.hard.lineage.is_none()
+                    && self.hard.member == before.member
+                    && let Some(snapshot) = &mut self.snapshot
+                    && snapshot.lineage == before.lineage
+                {
+                    snapshot.lineage = self.hard.lineage;
+                }
                 self.hard_state = Some(bytes);
             }
             Record::Core(Write::Truncate(from)) => {

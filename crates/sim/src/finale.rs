@@ -20,9 +20,20 @@ pub const RECOVERY: Nanos = 60 * SECOND;
 
 const PROGRESS: &str = "progress after the faults";
 
-/// Mends a world and requires of it what is promised.
-pub fn play(world: &mut World, policy: MergePolicy) -> Result<(), Failure> {
+/// Mends a world and requires of it what is promised. Says whether it came together: where a
+/// majority is lost, it does not have to.
+pub fn play(world: &mut World, policy: MergePolicy) -> Result<bool, Failure> {
     world.mend()?;
+    match come_together(world, policy) {
+        Err(failure) if failure.what == PROGRESS && world.lost_a_majority() => {
+            world.linearizable(linearizability::check_history)?;
+            Ok(false)
+        }
+        ended => ended.map(|()| true),
+    }
+}
+
+fn come_together(world: &mut World, policy: MergePolicy) -> Result<(), Failure> {
     let until = world.now() + RECOVERY;
     let apart = policy == MergePolicy::Refuse;
     let agrees = |world: &World| world.agreement(&members(world), apart);

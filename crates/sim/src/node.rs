@@ -172,8 +172,8 @@ pub struct Node {
     pub disk_failed: bool,
     /// How long its disk takes to sync; `None` while it stalls.
     pub sync_time: Option<Nanos>,
-    /// When the last sync that is under way ends.
-    pub sync_busy_until: Nanos,
+    /// When the sync under way ends, and when the one after it will have.
+    pub sync_ends: (Nanos, Nanos),
     /// Syncs under way, in order: they end in the order in which they began.
     pub syncing: VecDeque<Sync>,
     /// How many of them would have ended, had the disk not stalled or the process paused.
@@ -215,7 +215,7 @@ impl Node {
             leaving: false,
             disk_failed: false,
             sync_time: Some(0),
-            sync_busy_until: 0,
+            sync_ends: (0, 0),
             syncing: VecDeque::new(),
             overdue: 0,
             wake_at: None,
@@ -238,6 +238,20 @@ impl Node {
     /// The number of the node with this key.
     pub fn of_key(key: PeerKey) -> usize {
         usize::from(key.0[0] - b'a')
+    }
+
+    /// When what is written now is synced, by a sync that takes so long: the next after the one
+    /// under way, which all share that wait (group commit).
+    pub fn next_sync(&mut self, now: Nanos, takes: Nanos) -> Nanos {
+        let (running, next) = self.sync_ends;
+        self.sync_ends = if now >= next {
+            (now + takes, now + takes)
+        } else if now >= running || next == running {
+            (next, next + takes)
+        } else {
+            (running, next)
+        };
+        self.sync_ends.1
     }
 
     /// Whether its process exists.

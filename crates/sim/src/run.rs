@@ -45,6 +45,8 @@ impl Default for Options {
 pub struct Report {
     /// The record of the run.
     pub trace: Trace,
+    /// Whether the group came together at the end; it may stay apart where a majority is lost.
+    pub together: bool,
     /// Commands acknowledged.
     pub acknowledged: usize,
     /// Operations asked for.
@@ -119,8 +121,9 @@ pub fn run(seed: u64, options: &Options, trace: Trace) -> Result<Report, Failure
         run.under_faults(options.seconds * SECOND)?;
         let mut world = run.world;
         world.watch_leaders = false;
-        finale::play(&mut world, run.policy)?;
+        let together = finale::play(&mut world, run.policy)?;
         Ok(Report {
+            together,
             acknowledged: world.acknowledged.len(),
             operations: world.history.operations().len(),
             leaders: world.chronicle.leaders.len(),

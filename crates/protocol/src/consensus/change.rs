@@ -2,7 +2,7 @@
 //!
 //! A change is proposed only when the one before is committed and the leader has committed an
 //! entry of its own term (Ongaro's correction to single-server changes), and a voter is taken
-//! out only while a majority of the voters in force is heard.
+//! out only while a majority of the voters in force is heard, and one of those that stay.
 
 use super::{
     config::limits,
@@ -30,7 +30,7 @@ impl Leader {
         if !self.is_ready(cx.commit) && !mutant!("change-before-own-term") {
             return None;
         }
-        if cx.log.seal().is_some() {
+        if cx.seal().is_some() {
             return None;
         }
         let now = cx.log.membership();
@@ -82,10 +82,26 @@ impl Leader {
     fn without_dead(&self, now: &Membership, cx: &Cx<'_>) -> Option<Membership> {
         let limit = cx.config.death_timeout();
         let dead = |progress: &Progress| cx.now.since(progress.heard) > limit;
-        let mut dead_peers = self.peers.iter().filter(|(_, progress)| dead(progress));
-        let (member, _) = dead_peers.next()?;
-        let next = now.with(*member, None);
-        (self.hears_quorum(cx) && !next.voters().is_empty()).then_some(next)
+        // Those who stay must be enough to commit the change, and to go on. One that is not heard
+        // of any more, though not for long, may be gone for good: the change would stand in the
+        // way of whoever else could lead.
+        let recently = cx.config.heartbeat_interval
+            + cx.config.heartbeat_jitter
+            + cx.config.election_timeout / 4;
+        let stays = |next: &Membership| {
+            self.hears_quorum(cx)
+                && next.is_quorum(|voter| {
+                    *voter == cx.me()
+                        || self
+                            .peers
+                            .get(voter)
+                            .is_some_and(|p| cx.now.since(p.heard) < recently)
+                })
+        };
+        let dead_peers = self.peers.iter().filter(|(_, progress)| dead(progress));
+        dead_peers
+            .map(|(member, _)| now.with(*member, None))
+            .find(|next| !next.voters().is_empty() && stays(next))
     }
 
     /// Makes a learner that has caught up a voter.

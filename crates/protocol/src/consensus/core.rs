@@ -188,6 +188,7 @@ impl Core {
         if wipe {
             core.storing.reset(core.log.base().at);
         }
+        core.append_recovery();
         core.reset_election_timer();
         if fresh {
             core.role = Role::Fresh(Box::new(Fresh::new(now)));

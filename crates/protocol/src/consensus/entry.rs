@@ -88,6 +88,8 @@ pub struct Genesis {
 /// The last entry of a lineage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
+    /// The lineage that ends. Another one that goes on from this log keeps the entry.
+    pub lineage: Lineage,
     /// The lineage it gives way to.
     pub winner: Lineage,
 }
@@ -264,6 +266,7 @@ impl EntryBody {
             }
             Self::Seal(seal) => {
                 buf.put_u8(SEAL);
+                buf.extend_from_slice(&seal.lineage.0);
                 buf.extend_from_slice(&seal.winner.0);
             }
             Self::Recovery(recovery) => {
@@ -303,6 +306,7 @@ impl EntryBody {
                 membership: Membership::decode(&mut reader)?,
             }),
             SEAL => Self::Seal(Seal {
+                lineage: Lineage(reader.array()?),
                 winner: Lineage(reader.array()?),
             }),
             RECOVERY => Self::Recovery(Recovery {

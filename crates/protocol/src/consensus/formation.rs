@@ -248,7 +248,13 @@ impl Core {
         };
         let (able, observers): (Vec<_>, Vec<_>) = circle.iter().copied().partition(eligible);
         let lowest = able.first() == Some(&me);
-        if now < fresh.found_at || !lowest || able.len() < self.config.min_voters as usize {
+        // What was left is gone from the store first: half of one lineage is none.
+        let leaving = self.storing.is_busy();
+        if now < fresh.found_at
+            || leaving
+            || !lowest
+            || able.len() < self.config.min_voters as usize
+        {
             return;
         }
         let voters = able
@@ -489,12 +495,17 @@ impl Core {
         }
     }
 
+    pub(super) fn has_only_genesis(&self) -> bool {
+        self.log.last_index() == LogIndex(1) && self.commit.is_zero()
+    }
+
     /// Whether enough of those whom the genesis names have refused it for good: then nobody can
     /// ever rely on this lineage, and the member is free again.
     pub(super) fn abandon_if_blocked(&mut self, out: &mut Outputs) {
         let membership = self.log.membership();
-        let only_genesis = self.log.last_index() == LogIndex(1) && self.commit.is_zero();
-        if !only_genesis || self.now < self.following.heard + self.config.election_timeout {
+        if !self.has_only_genesis()
+            || self.now < self.following.heard + self.config.election_timeout
+        {
             return;
         }
         let refused = membership
@@ -520,11 +531,20 @@ impl Core {
     /// Someone of the own lineage follows a leader that this member does not hear: it may have
     /// been forgotten or removed there, whatever its own log says. Members are not taken twice.
     fn on_hello_of_own(&mut self, from: Member, hello: &Hello, out: &mut Outputs) {
-        let unsealed = self.log.seal().is_none_or(|(index, _)| index > self.commit);
+        let unsealed = self
+            .seal_in_log()
+            .is_none_or(|(index, _)| index > self.commit);
         if matches!(self.role, Role::Retired(_)) && unsealed && hello.leader == Some(from) {
             // It gave up its lineage for lack of a leader, and here is one.
             let term = self.storing.hard().term;
             self.become_follower(term, None, out);
+        }
+        if self.following.quiet && self.following.leader == Some(from) {
+            // A leader greets strangers. It sends heartbeats to members it greets by chance; one
+            // that it has taken out meanwhile would stay silent for ever.
+            self.following.quiet = false;
+            self.following.heard = self.now;
+            self.reset_election_timer();
         }
         let lost = self.following.leader.is_none()
             && matches!(self.role, Role::Follower | Role::Candidate(_));

@@ -59,7 +59,7 @@ impl Core {
             let Role::Leader(leader) = &self.role else {
                 return;
             };
-            if leader.transfer.is_some() || self.log.seal().is_some() {
+            if leader.transfer.is_some() || self.seal_in_log().is_some() {
                 return;
             }
             let batch = self.proposals.next_batch(self.config.batch_bytes, self.now);
@@ -194,7 +194,7 @@ impl Core {
             .map(|c| c.len() + ENTRY_OVERHEAD)
             .sum();
         let refuse = leader.transfer.is_some()
-            || self.log.seal().is_some()
+            || self.seal_in_log().is_some()
             || bytes > limits::ENTRY_BYTES / 2
             || self.log.last_index().distance(self.commit)
                 >= self.config.inflight_appends as u64 * 4;

@@ -236,6 +236,15 @@ pub enum Event {
     Membership(Membership),
     /// The member belongs to this lineage from now on.
     Lineage(Lineage),
+    /// This member goes on from its log in a lineage of its own: it was told to
+    /// ([`Input::Recover`]), or its lineage gave way to one that is not heard of any more. The
+    /// state machine stays as it is. [`Event::Lineage`] follows.
+    Continued {
+        /// The lineage left.
+        from: Lineage,
+        /// The lineage that starts where the other one's log ended.
+        into: Lineage,
+    },
     /// This lineage gives way to another: nothing will be committed in it any more.
     Sealed {
         /// The lineage that ends.

@@ -5,7 +5,7 @@ use {
         config::Config,
         core::{Core, Purpose, Role, violation},
         entry::{Entry, EntryBody},
-        ids::{LogIndex, Member, PeerKey},
+        ids::{Lineage, LogIndex, Member, PeerKey},
         input::Outputs,
         log::Log,
         membership::{Membership, Preference},
@@ -69,6 +69,10 @@ pub(super) struct Cx<'c> {
 impl Cx<'_> {
     pub(super) fn me(&self) -> Member {
         self.storing.hard().member
+    }
+
+    pub(super) fn seal(&self) -> Option<(LogIndex, Lineage)> {
+        self.log.seal(self.storing.hard().lineage)
     }
 
     /// Appends an entry of the leader's term.
@@ -269,7 +273,7 @@ impl Leader {
             && self.joins.is_empty()
             && self.leaves.is_empty()
             && self.rounds.is_empty()
-            && cx.log.seal().is_none()
+            && cx.seal().is_none()
             && !cx.storing.is_busy()
             && self.peers.values().all(|progress| progress.matched == last)
             && cx.links.iter().all(member)

@@ -7,7 +7,7 @@
 
 use {
     super::{
-        entry::{Entry, EntryBody},
+        entry::{Entry, EntryBody, Seal},
         ids::{Index, Lineage, LogIndex, OpRun, Position, Term},
         membership::Membership,
         mutants::mutant,
@@ -51,7 +51,7 @@ pub(super) struct Log {
     /// an entry. Older ones than the one in force at the applied index are dropped.
     memberships: Vec<(LogIndex, Membership)>,
     window: Window,
-    seal: Option<(LogIndex, Lineage)>,
+    seal: Option<(LogIndex, Seal)>,
 }
 
 impl Log {
@@ -189,9 +189,10 @@ impl Log {
         &self.window
     }
 
-    /// Where the log was sealed, and for whom.
-    pub(super) fn seal(&self) -> Option<(LogIndex, Lineage)> {
-        self.seal
+    /// Where `lineage` was sealed, and for whom.
+    pub(super) fn seal(&self, lineage: Lineage) -> Option<(LogIndex, Lineage)> {
+        let (index, seal) = self.seal.as_ref()?;
+        (seal.lineage == lineage).then_some((*index, seal.winner))
     }
 
     /// Adds the entry that follows the end. `body` is its decoded body.
@@ -226,7 +227,7 @@ impl Log {
                 self.memberships
                     .push((entry.index, alone.expect("one member is a membership")));
             }
-            EntryBody::Seal(seal) => self.seal = Some((entry.index, seal.winner)),
+            EntryBody::Seal(seal) => self.seal = Some((entry.index, seal.clone())),
             EntryBody::Noop => {}
         }
         self.bytes += entry.body.len() + ENTRY_OVERHEAD;
@@ -262,7 +263,7 @@ impl Log {
             self.bytes -= slot.body.len() + ENTRY_OVERHEAD;
         }
         self.memberships.retain(|(index, _)| *index < from);
-        if self.seal.is_some_and(|(index, _)| index >= from) {
+        if self.seal.as_ref().is_some_and(|(index, _)| *index >= from) {
             self.seal = None;
         }
         if self.end().commands < commands {

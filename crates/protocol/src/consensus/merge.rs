@@ -12,6 +12,11 @@
 //!
 //! Only hellos of leaders that have committed in their term decide: their figures never go back,
 //! and a leader that has decided to give way says so, so that never both sides do.
+//!
+//! Giving way ends in one of three ways, so that nobody waits for ever (see
+//! [`Core::give_up_waiting`]): all is handed over; or the side chosen is not heard of any more, and
+//! a member whose lineage is not sealed goes back to it as if it had only been away, while one
+//! whose lineage is sealed goes on from it under a new name once no other lineage opens for it.
 
 use {
     super::{
@@ -52,7 +57,19 @@ fn weight(lineage: Lineage, hello: &Hello) -> Weight {
 impl Core {
     /// Whether the log is about to be handed over to another lineage, and must stay whole.
     pub(super) fn is_giving_way(&self) -> bool {
-        self.log.seal().is_some() || matches!(self.role, Role::Retired(_))
+        self.seal_in_log().is_some() || matches!(self.role, Role::Retired(_))
+    }
+
+    /// Where the log is sealed, and for whom. A seal of the lineage that this one went on from is
+    /// an entry like others.
+    pub(super) fn seal_in_log(&self) -> Option<(LogIndex, Lineage)> {
+        self.log.seal(self.lineage())
+    }
+
+    /// Whether nothing can be committed in this lineage any more.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.seal_in_log()
+            .is_some_and(|(index, _)| index <= self.commit)
     }
 
     /// As leader: says hello to linked peers that are no members.
@@ -98,15 +115,8 @@ impl Core {
                 .insert(member.peer, Foreign { member, lineage });
         }
         self.wake();
-        let (now, patience) = (self.now, self.config.death_timeout());
-        if let Role::Retired(retired) = &mut self.role {
-            let lost = now.since(retired.heard) > patience;
-            let open = hello.formed && !hello.sealed && hello.leader.is_some();
-            if open && (lineage == retired.winner || lost) {
-                let leads = hello.leader == Some(member);
-                retired.winner = lineage;
-                retired.contact = retired.contact.filter(|_| !lost && !leads).or(Some(member));
-            }
+        if matches!(self.role, Role::Retired(_)) {
+            self.on_foreign_while_retired(member, lineage, hello);
             return;
         }
         self.abandon_if_blocked(out);
@@ -139,13 +149,39 @@ impl Core {
         if hello.sealed || !heavier && !hopeless {
             return;
         }
-        if self.config.merge == MergePolicy::Refuse {
+        let patient = silence >= self.config.death_timeout() * 2;
+        if self.has_only_genesis() && !leads {
+            // There is nothing to hand over or to keep apart, and nobody relies on this one.
+            if patient {
+                self.forget_lineage(out);
+            }
+        } else if self.config.merge == MergePolicy::Refuse {
             out.push(Output::Event(Event::Apart(lineage)));
         } else if leads {
             self.seal(lineage, member, out);
-        } else if hopeless || silence >= self.config.death_timeout() * 2 {
+        } else if hopeless || patient {
             self.retire(lineage, Some(member), out);
         }
+    }
+
+    /// While giving way: whom to hand over to, in the lineage chosen or, when that one is not
+    /// heard of any more, in any that is open.
+    fn on_foreign_while_retired(&mut self, member: Member, lineage: Lineage, hello: &Hello) {
+        let (now, patience) = (self.now, self.config.death_timeout());
+        let Role::Retired(retired) = &mut self.role else {
+            return;
+        };
+        let lost = now.since(retired.heard) > patience;
+        let open = hello.formed && !hello.sealed && hello.leader.is_some();
+        if !open || lineage != retired.winner && !lost {
+            return;
+        }
+        if lineage != retired.winner {
+            retired.heard = now;
+        }
+        let leads = hello.leader == Some(member);
+        retired.winner = lineage;
+        retired.contact = retired.contact.filter(|_| !lost && !leads).or(Some(member));
     }
 
     fn seal(&mut self, winner: Lineage, contact: Member, out: &mut Outputs) {
@@ -156,10 +192,13 @@ impl Core {
         let Some((leader, mut cx)) = self.leading() else {
             return;
         };
-        if !leader.is_ready(cx.commit) || cx.log.seal().is_some() {
+        if !leader.is_ready(cx.commit) || cx.seal().is_some() {
             return;
         }
-        let body = EntryBody::Seal(Seal { winner });
+        let body = EntryBody::Seal(Seal {
+            lineage: cx.storing.hard().lineage,
+            winner,
+        });
         let bytes = body.encode();
         cx.append(&body, bytes);
         leader.wake(cx.now);
@@ -171,7 +210,7 @@ impl Core {
         let Some((leader, mut cx)) = self.leading() else {
             return;
         };
-        let Some((index, winner)) = cx.log.seal().filter(|(index, _)| *index <= emitted) else {
+        let Some((index, winner)) = cx.seal().filter(|(index, _)| *index <= emitted) else {
             return;
         };
         let untold = |leader: &super::leader::Leader| {
@@ -202,7 +241,7 @@ impl Core {
         if !matches!(self.role, Role::Follower | Role::Candidate(_)) {
             return;
         }
-        if let Some((index, winner)) = self.log.seal()
+        if let Some((index, winner)) = self.seal_in_log()
             && index <= self.emitted
         {
             self.acknowledge(out);
@@ -228,10 +267,7 @@ impl Core {
 
     fn retire(&mut self, winner: Lineage, contact: Option<Member>, out: &mut Outputs) {
         let commands = self.committed_commands();
-        let sealed = self
-            .log
-            .seal()
-            .is_some_and(|(index, _)| index <= self.commit);
+        let sealed = self.is_sealed();
         let (upto, mut limit) = if sealed {
             (self.commit, commands)
         } else {
@@ -240,6 +276,8 @@ impl Core {
         if mutant!("merge-loses-last") {
             limit = limit.prev();
         }
+        let patience = self.config.death_timeout();
+        let grace = patience * 8 + self.rng.upto(patience);
         // What was cut off the log lives on in a snapshot's effect only.
         let base = self.log.base();
         let discard = self.config.merge == MergePolicy::Discard;
@@ -247,6 +285,7 @@ impl Core {
             winner,
             contact,
             heard: self.now,
+            grace,
             upto: if discard { base.at.index } else { upto },
             limit,
             commands,
@@ -267,6 +306,31 @@ impl Core {
         let term = self.storing.hard().term;
         out.push(Output::Event(Event::Leader { leader: None, term }));
         self.retired_tick(out);
+    }
+
+    /// Stops waiting for a lineage that does not answer. Says whether it did.
+    ///
+    /// A member of a lineage that is not sealed has promised nothing by retiring and has its log
+    /// still: it goes back and helps to elect a leader, from which it may be all that is missing.
+    /// A sealed lineage has an end that all its members agree on, and commits nothing more. When
+    /// none of those it could be handed over to has been heard of for very long, each member goes
+    /// on from that end in a lineage of its own. Those meet like any that formed apart, and know
+    /// by the operation ids what they have in common.
+    pub(super) fn give_up_waiting(&mut self, out: &mut Outputs) -> bool {
+        let Role::Retired(retired) = &self.role else {
+            return false;
+        };
+        let waited = self.now.since(retired.heard);
+        if !self.is_sealed() && waited > self.config.death_timeout() {
+            let term = self.storing.hard().term;
+            self.become_follower(term, None, out);
+            return true;
+        }
+        if self.is_sealed() && waited > retired.grace && !self.is_observer() {
+            self.go_on_alone(out);
+            return true;
+        }
+        false
     }
 
     /// All is handed over: forgets the old lineage and joins the other as a new member.
@@ -299,6 +363,7 @@ impl Core {
         hard.term = Term::ZERO;
         hard.vote = None;
         hard.commit = LogIndex::ZERO;
+        hard.continued = None;
         self.storing.drop_held();
         self.storing.reset(Position::ZERO);
         self.log = Log::after(&SnapshotMeta::default());

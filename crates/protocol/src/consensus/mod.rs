@@ -31,6 +31,7 @@ mod progress;
 mod proposals;
 mod reads;
 mod receive;
+mod recovery;
 mod replicate;
 mod resubmit;
 mod rng;

@@ -159,7 +159,7 @@ impl Core {
             leader,
             committed: self.committed_commands(),
             voters: self.log.membership().voters().len() as u32,
-            sealed: self.log.seal().is_some() || matches!(self.role, Role::Retired(_)),
+            sealed: self.seal_in_log().is_some() || matches!(self.role, Role::Retired(_)),
             sees,
             answer,
         })

@@ -16,6 +16,7 @@ use {
         replicate::fetch,
     },
     bytes::Bytes,
+    core::time::Duration,
     mosaik_primitives::time::Instant,
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Retired {
     pub(super) contact: Option<Member>,
     /// When the winner was last heard.
     pub(super) heard: Instant,
+    /// How long a sealed lineage waits for a winner before it goes on by itself.
+    pub(super) grace: Duration,
     /// The last entry to hand over from.
     pub(super) upto: LogIndex,
     /// The last command to hand over.
@@ -77,6 +80,12 @@ impl Core {
             return;
         }
         retired.retry_at = now + retry;
+        if self.give_up_waiting(out) {
+            return;
+        }
+        let Role::Retired(retired) = &self.role else {
+            return;
+        };
         if retired.batch.is_none() {
             self.read_to_resubmit(out);
         } else {
@@ -200,7 +209,7 @@ impl Core {
             Role::Leader(leader) => leader.is_ready(self.commit) && leader.transfer.is_none(),
             _ => false,
         };
-        let leading = open && self.log.seal().is_none();
+        let leading = open && self.seal_in_log().is_none();
         let counted: u64 = resubmit.runs.iter().map(|run| u64::from(run.count)).sum();
         let bytes: usize = resubmit
             .commands

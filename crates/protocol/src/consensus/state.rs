@@ -31,6 +31,10 @@ pub struct HardState {
     pub starts: u64,
     /// An index up to which the log was known to be committed. May lag.
     pub commit: LogIndex,
+    /// The entry with which this lineage began here, when this member went on from the log of
+    /// another one, and which that was. The entry is written right after the hard state; a member
+    /// that finds this without it writes it again.
+    pub continued: Option<(LogIndex, Lineage)>,
 }
 
 impl HardState {
@@ -44,6 +48,11 @@ impl HardState {
         put_option_member(&mut buf, self.vote.as_ref());
         put_varint(&mut buf, self.starts);
         put_varint(&mut buf, self.commit.0);
+        let (index, parent) = self.continued.unwrap_or_default();
+        put_varint(&mut buf, index.0);
+        if !index.is_zero() {
+            buf.extend_from_slice(&parent.0);
+        }
         buf.freeze()
     }
 
@@ -54,14 +63,19 @@ impl HardState {
             HARD_STATE_VERSION => {}
             version => return Err(WireError::UnknownVersion(version)),
         }
-        let state = Self {
+        let mut state = Self {
             member: Member::new(PeerKey(reader.array()?), reader.u64_le()?),
             lineage: Lineage(reader.array()?),
             term: Term(reader.varint()?),
             vote: reader.option_member()?,
             starts: reader.varint()?,
             commit: LogIndex(reader.varint()?),
+            continued: None,
         };
+        let index = LogIndex(reader.varint()?);
+        if !index.is_zero() {
+            state.continued = Some((index, Lineage(reader.array()?)));
+        }
         reader.finish()?;
         Ok(state)
     }

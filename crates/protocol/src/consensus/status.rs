@@ -2,9 +2,7 @@
 
 use super::{
     core::{Core, Role},
-    entry::{Entry, EntryBody, Recovery},
     ids::{Index, Lineage, LogIndex, Member, Position, Term},
-    input::{Event, Output, Outputs},
     membership::Membership,
 };
 
@@ -110,53 +108,11 @@ impl Core {
             base: self.log.base().at.index,
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
-            sealed: self.log.seal().is_some(),
+            sealed: self.seal_in_log().is_some(),
             quiet: match &self.role {
                 Role::Leader(leader) => leader.quiet,
                 _ => self.following.quiet,
             },
         }
-    }
-
-    /// Goes on alone: the majority is lost for good. The new lineage shares the old one's past,
-    /// and treats whatever is in this member's log as committed.
-    pub(super) fn recover(&mut self, out: &mut Outputs) {
-        let able = matches!(self.role, Role::Follower | Role::Candidate(_)) && !self.is_observer();
-        if !able || self.lineage().is_none() || self.log.last_index().is_zero() {
-            return;
-        }
-        let (parent, survivor) = (self.lineage(), self.me());
-        let last = self.log.last();
-        let salt = [last.index.0.to_le_bytes(), last.term.0.to_le_bytes()].concat();
-        let parts: [&[u8]; 4] = [
-            b"mosaik consensus recovery",
-            &parent.0,
-            &survivor.peer.0,
-            &salt,
-        ];
-        let lineage = Lineage(*mosaik_primitives::Digest::from_parts(&parts).as_bytes());
-        let hard = self.storing.change();
-        hard.lineage = lineage;
-        hard.term = hard.term.next();
-        hard.vote = Some(survivor);
-        let term = hard.term;
-        self.storing.drop_held();
-        let body = EntryBody::Recovery(Recovery {
-            parent,
-            lineage,
-            survivor,
-        });
-        let index = last.index.next();
-        let entry = Entry {
-            index,
-            term,
-            body: body.encode(),
-        };
-        self.log.append(entry.clone(), &body);
-        self.storing.append(entry);
-        self.foreign.clear();
-        out.push(Output::Event(Event::Lineage(lineage)));
-        self.announce_membership(out);
-        self.stand(false, out);
     }
 }

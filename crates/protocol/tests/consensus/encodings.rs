@@ -57,7 +57,14 @@ fn entries() -> Vec<(&'static str, Bytes)> {
         ),
         ("membership", EntryBody::Membership(membership()).encode()),
         ("genesis", EntryBody::Genesis(genesis).encode()),
-        ("seal", EntryBody::Seal(Seal { winner: lineage }).encode()),
+        (
+            "seal",
+            EntryBody::Seal(Seal {
+                lineage: parent,
+                winner: lineage,
+            })
+            .encode(),
+        ),
         (
             "recovery",
             EntryBody::Recovery(Recovery {
@@ -273,6 +280,7 @@ fn hard_state() -> HardState {
         vote: Some(member(2)),
         starts: 3,
         commit: LogIndex(1_000),
+        continued: Some((LogIndex(900), Lineage([7; 32]))),
     }
 }
 
@@ -401,6 +409,7 @@ fn any_entry_body() -> impl Strategy<Value = Bytes> {
         Just(EntryBody::Noop.encode()),
         Just(
             EntryBody::Seal(Seal {
+                lineage: Lineage([7; 32]),
                 winner: Lineage([8; 32])
             })
             .encode()

@@ -3,6 +3,7 @@
 use {
     crate::cluster::{Cluster, committed, config, peer},
     crate::disk::Disk,
+    crate::merging::split,
     core::time::Duration,
     mosaik_protocol::consensus::{
         Event, Index, Input, LogIndex, Member, MergePolicy, Outcome, RoleName, Standing,
@@ -219,27 +220,6 @@ fn entries_that_left_memory_are_read_back_from_the_store() {
         cluster.start(id);
     }
     cluster.all_applied(200);
-}
-
-fn split(policy: MergePolicy) -> Cluster {
-    let mut cluster = Cluster::new([]);
-    for id in 1..=5 {
-        let mut config = config(id);
-        config.merge = policy;
-        cluster.add(config);
-        cluster.cut_silently(&[1, 2]);
-    }
-    cluster.partition(&[1, 2]);
-    cluster.until("both sides have founded", |c| {
-        c.leaders.len() == 2 && c.nodes.values().all(|n| n.status().commit >= LogIndex(2))
-    });
-    for n in 0..5 {
-        cluster.execute(2, &format!("small {n}"));
-    }
-    for n in 0..10 {
-        cluster.execute(4, &format!("large {n}"));
-    }
-    cluster
 }
 
 #[test]

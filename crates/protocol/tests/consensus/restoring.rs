@@ -1,9 +1,10 @@
 //! Starting from what a crash left in the store.
 
 use {
-    crate::cluster::{Cluster, config},
+    crate::cluster::{Cluster, committed, config},
+    core::time::Duration,
     mosaik_primitives::time::Instant,
-    mosaik_protocol::consensus::{Core, Output, Position, Restored, Write},
+    mosaik_protocol::consensus::{Core, Entry, Input, Output, Position, Restored, RoleName, Write},
 };
 
 /// The resets that a member asks for when it starts from `restored`.
@@ -39,8 +40,35 @@ fn an_empty_log_behind_an_installed_snapshot_is_moved_to_its_end() {
         entries,
     };
     let stored: Vec<_> = cluster.nodes[&3].disk.entries.values().cloned().collect();
-    assert_eq!(stored.last().map(|e| e.position()), Some(meta.last));
+    assert_eq!(stored.last().map(Entry::position), Some(meta.last));
     assert_eq!(resets(restored(vec![])), [meta.last]);
     assert_eq!(resets(restored(stored[..2].to_vec())), [meta.last]);
     assert_eq!(resets(restored(stored)), []);
+}
+
+/// The hard state is stored before the entry that makes it alone: a crash in between leaves a
+/// lineage of one whose log names voters who will never vote in it.
+#[test]
+fn going_on_alone_survives_a_crash_in_the_middle_of_its_write() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    cluster.execute(1, "a");
+    cluster.all_applied(1);
+    cluster.crash(2);
+    cluster.crash(3);
+    cluster.run(Duration::from_secs(3));
+    let before = cluster.nodes[&1].disk.clone();
+    cluster.input(1, Input::Recover);
+    let mut torn = before.clone();
+    torn.hard = cluster.nodes[&1].disk.hard.clone();
+    assert_ne!(
+        torn.hard.as_ref().map(|hard| hard.lineage),
+        before.hard.map(|hard| hard.lineage)
+    );
+    cluster.crash(1);
+    cluster.nodes.get_mut(&1).unwrap().disk = torn;
+    cluster.start(1);
+    cluster.until("it leads alone", |c| {
+        c.nodes[&1].status().role == RoleName::Leader
+    });
+    assert_eq!(cluster.execute(1, "b"), committed(2));
 }

@@ -24,6 +24,7 @@ impl Invariant for AppliedPrefix {
         scene: &Scene<'_>,
     ) -> Result<(), String> {
         let reached = self.reached.entry(subject.node).or_default();
+        let lineage = subject.lineage;
         match fact {
             Fact::Starts => {
                 let hard = &subject.durable.hard;
@@ -33,21 +34,23 @@ impl Invariant for AppliedPrefix {
                     .as_ref()
                     .filter(|s| s.lineage == hard.lineage);
                 let index = snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.meta.last.index);
-                *reached = (subject.lineage, index);
+                *reached = (lineage, index);
             }
+            Fact::Begins => *reached = (Lineage::NONE, LogIndex::ZERO),
+            Fact::Continues { .. } => reached.0 = lineage,
             Fact::Installs(index) => {
-                if reached.0 == subject.lineage && *index <= reached.1 {
+                if reached.0 == lineage && *index <= reached.1 {
                     return Err(format!(
                         "installs a snapshot to {index} after {}",
                         reached.1
                     ));
                 }
-                *reached = (subject.lineage, *index);
+                *reached = (lineage, *index);
             }
             Fact::Applies(applied) => {
                 let index = applied.entry.index;
-                if reached.0 != subject.lineage {
-                    *reached = (subject.lineage, LogIndex::ZERO);
+                if reached.0 != lineage {
+                    *reached = (lineage, LogIndex::ZERO);
                 }
                 if index != reached.1.next() {
                     return Err(format!("applies {index} after {}", reached.1));

@@ -1,4 +1,6 @@
-//! Leader completeness (Raft, figure 3): a leader's log holds everything that was committed.
+//! Leader completeness (Raft, figure 3): a leader's log holds everything that was committed in
+//! earlier terms. One that was elected long ago and learns of it late lacks what later leaders
+//! committed, entries of older terms among it.
 
 use super::{Fact, Invariant, Scene, Subject};
 
@@ -23,10 +25,10 @@ impl Invariant for LeaderCompleteness {
             return Ok(());
         };
         let base = subject.written.base.index.0 as usize;
-        for committed in line.entries.iter().skip(base.saturating_sub(1)) {
+        let entries = line.entries.iter().zip(&line.known_in);
+        for (committed, known_in) in entries.skip(base.saturating_sub(1)) {
             let position = committed.entry.position();
-            if position.term > subject.term {
-                // Committed in a later term: this leader is late, and will find out.
+            if *known_in > subject.term {
                 return Ok(());
             }
             if subject.written.term(position.index) != Some(position.term) {

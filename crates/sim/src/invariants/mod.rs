@@ -75,6 +75,15 @@ pub enum Fact<'f> {
     Installs(LogIndex),
     /// It started, with what its disk holds.
     Starts,
+    /// Its state machine starts anew: it has left its lineage, or entered another one.
+    Begins,
+    /// It goes on from its log in a lineage of its own.
+    Continues {
+        /// The one it leaves.
+        from: Lineage,
+        /// Up to where it has applied that one's log.
+        applied: LogIndex,
+    },
     /// It became the leader of its term.
     Leads,
     /// It answered a strong read.

@@ -15,12 +15,38 @@ pub(super) struct Once {
     tags: HashMap<(Lineage, u64), (LogIndex, usize)>,
 }
 
+impl Once {
+    /// The past of `from`, up to `applied`, is that of `into` too.
+    fn share(&mut self, from: Lineage, into: Lineage, applied: LogIndex) {
+        let shared = |(lineage, index): (Lineage, LogIndex)| lineage == from && index <= applied;
+        let operations = self.operations.iter();
+        let operations: Vec<_> = operations
+            .filter(|((lineage, ..), index)| shared((*lineage, **index)))
+            .map(|((_, origin, seq), index)| ((into, *origin, *seq), *index))
+            .collect();
+        for ((_, origin, seq), _) in &operations {
+            let latest = self.latest.entry((into, *origin)).or_default();
+            *latest = (*latest).max(*seq);
+        }
+        self.operations.extend(operations);
+        let tags = self.tags.iter();
+        let tags: Vec<_> = tags
+            .filter(|((lineage, _), (index, _))| shared((*lineage, *index)))
+            .map(|((_, tag), place)| ((into, *tag), *place))
+            .collect();
+        self.tags.extend(tags);
+    }
+}
+
 impl Invariant for Once {
     fn name(&self) -> &'static str {
         "operations applied once"
     }
 
     fn see(&mut self, subject: &Subject<'_>, fact: &Fact<'_>, _: &Scene<'_>) -> Result<(), String> {
+        if let Fact::Continues { from, applied } = fact {
+            self.share(*from, subject.lineage, *applied);
+        }
         let Fact::Applies(applied) = fact else {
             return Ok(());
         };

@@ -566,5 +566,11 @@ fn run_script(script: &str, trace: Trace) -> Result<(), Failure> {
         return Ok(());
     }
     stage.world.ended.clear();
-    finale::play(&mut stage.world, stage.policy)
+    if finale::play(&mut stage.world, stage.policy)? {
+        Ok(())
+    } else {
+        Err(stage
+            .world
+            .failure("the group comes together", "a majority is lost"))
+    }
 }

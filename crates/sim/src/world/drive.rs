@@ -227,8 +227,7 @@ impl World {
         } else {
             self.disk_rng.between(takes / 2, takes)
         };
-        let at = state.sync_busy_until.max(now) + takes;
-        state.sync_busy_until = at;
+        let at = state.next_sync(now, takes);
         let life = state.life;
         state.syncing.push_back(sync);
         self.queue.schedule(at, Event::Synced { node, life });
@@ -264,7 +263,8 @@ impl World {
         let mut last = self.nodes[node].applied;
         for applied in entries {
             self.fact(node, &Fact::Applies(&applied))?;
-            self.chronicle.note(lineage, &applied);
+            let term = self.nodes[node].view.term.max(applied.entry.term);
+            self.chronicle.note(lineage, &applied, term);
             last = applied.entry.index;
             if let Ok(EntryBody::Commands(commands)) = applied.entry.decode() {
                 for bytes in commands.iter() {
@@ -300,12 +300,13 @@ impl World {
     }
 
     /// The machine starts anew: its lineage has changed.
-    fn new_machine(&mut self, node: usize, lineage: Lineage) {
+    fn new_machine(&mut self, node: usize, lineage: Lineage) -> Result<(), Failure> {
         let state = &mut self.nodes[node];
         state.machine = Machine::default();
         state.applied = LogIndex::ZERO;
         state.lineage = lineage;
         state.since_snapshot = 0;
+        self.fact(node, &Fact::Begins)
     }
 
     fn fetch(&mut self, node: usize, from: LogIndex, upto: LogIndex, max_bytes: usize) {
@@ -438,10 +439,17 @@ impl World {
             .fold(0, |hash, byte| splitmix64(hash ^ u64::from(byte)));
         self.tell(key, || format!("{}: {text}", node_name(node)));
         match news {
-            News::Lineage(lineage) => self.new_machine(node, *lineage),
+            News::Continued { from, into } => {
+                self.nodes[node].lineage = *into;
+                let (from, applied) = (*from, self.nodes[node].applied);
+                self.chronicle.go_on(from, *into, applied);
+                self.fact(node, &Fact::Continues { from, applied })?;
+            }
+            News::Lineage(lineage) if self.nodes[node].lineage == *lineage => {}
+            News::Lineage(lineage) => self.new_machine(node, *lineage)?,
             News::Merged { dropped, .. } => {
                 self.dropped += dropped;
-                self.new_machine(node, Lineage::NONE);
+                self.new_machine(node, Lineage::NONE)?;
             }
             News::Left => {
                 self.end_process(node, Process::Absent);

@@ -26,7 +26,8 @@ impl World {
             return Ok(());
         }
         self.starts += 1;
-        let starts = self.starts;
+        // Far apart, like times: a member that leaves its lineage takes the next number itself.
+        let starts = self.starts * 100;
         let now = self.queue.now();
         let state = &mut self.nodes[node];
         state.process = Process::Running;
@@ -40,7 +41,7 @@ impl World {
         state.snapshotting = false;
         state.sync_time.get_or_insert(MILLI);
         state.haste = (0, 0);
-        state.sync_busy_until = now;
+        state.sync_ends = (now, now);
         let image = state.disk.durable();
         let hard = image
             .hard_state
@@ -130,6 +131,7 @@ impl World {
         let state = &mut self.nodes[node];
         let disk = core::mem::take(&mut state.disk);
         if state.member != Member::default() {
+            self.wiped.insert(state.member);
             self.chronicle
                 .graves
                 .insert(state.member, disk.durable().clone());
@@ -166,6 +168,18 @@ impl World {
                     .into_iter()
                     .all(|members| members.is_quorum(alive))
             })
+        })
+    }
+
+    /// Whether some member's log asks for a majority that lost disks have made impossible. A wiped
+    /// voter was dispensable when it was wiped; a leader that did not know took another one out.
+    pub fn lost_a_majority(&self) -> bool {
+        self.nodes.iter().any(|node| {
+            let members = memberships(node.disk.written(), LogIndex(u64::MAX));
+            let kept = |voter: &Member| !self.wiped.contains(voter);
+            members
+                .first()
+                .is_some_and(|members| !members.is_quorum(kept))
         })
     }
 

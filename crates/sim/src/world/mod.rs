@@ -30,8 +30,8 @@ use {
     },
     bytes::Bytes,
     links::Links,
-    mosaik_protocol::consensus::{Lineage, Outputs},
-    std::collections::BTreeMap,
+    mosaik_protocol::consensus::{Lineage, Member, Outputs},
+    std::collections::{BTreeMap, BTreeSet},
 };
 
 /// How the drivers of a world behave.
@@ -91,6 +91,8 @@ pub struct World {
     pub watch_leaders: bool,
     /// Commands that merges could not move, as their members said.
     pub dropped: u64,
+    /// Members whose disks were lost.
+    pub wiped: BTreeSet<Member>,
     /// Message filters of a scenario.
     pub filters: Vec<Filter>,
     /// Messages that a filter holds.
@@ -126,6 +128,7 @@ impl World {
             acted: Vec::new(),
             watch_leaders: false,
             dropped: 0,
+            wiped: BTreeSet::new(),
             filters: Vec::new(),
             held: Vec::new(),
             invariants: Invariants::default(),

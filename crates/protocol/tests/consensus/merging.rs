@@ -1,0 +1,147 @@
+//! Lineages that give way to others which then are not there any more.
+
+use {
+    crate::cluster::{Cluster, committed, config},
+    core::time::Duration,
+    mosaik_protocol::consensus::{Body, Event, LogIndex, MergePolicy, RoleName},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two of five found apart from the other three, and each side has commands of its own.
+pub(crate) fn split(policy: MergePolicy) -> Cluster {
+    let mut cluster = Cluster::new([]);
+    for id in 1..=5 {
+        let mut config = config(id);
+        config.merge = policy;
+        cluster.add(config);
+        cluster.cut_silently(&[1, 2]);
+    }
+    cluster.partition(&[1, 2]);
+    cluster.until("both sides have founded", |c| {
+        c.leaders.len() == 2 && c.nodes.values().all(|n| n.status().commit >= LogIndex(2))
+    });
+    for n in 0..5 {
+        cluster.execute(2, &format!("small {n}"));
+    }
+    for n in 0..10 {
+        cluster.execute(4, &format!("large {n}"));
+    }
+    cluster
+}
+
+fn all_of(cluster: &Cluster, ids: &[u8], role: RoleName) -> bool {
+    ids.iter().all(|id| cluster.nodes[id].status().role == role)
+}
+
+/// Both members of the small side have sealed it, and handed nothing over.
+fn sealed() -> Cluster {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::Resubmit(_))
+    }));
+    cluster.heal();
+    cluster.until("the small side is sealed", |c| {
+        all_of(c, &[1, 2], RoleName::Retired)
+    });
+    cluster
+}
+
+#[test]
+fn a_sealed_lineage_goes_on_when_the_one_it_gave_way_to_is_gone() {
+    let mut cluster = sealed();
+    for id in 3..=5 {
+        cluster.crash(id);
+    }
+    cluster.filter = None;
+    for _ in 0..10 {
+        cluster.run(SECOND * 10);
+    }
+    let lineage = cluster.nodes[&1].status().lineage;
+    assert_eq!(cluster.nodes[&2].status().lineage, lineage);
+    assert_eq!(cluster.execute(1, "more"), committed(6));
+    cluster.all_applied_by(&[1, 2], 6);
+    let mut expected: Vec<_> = (0..5).map(|n| format!("small {n}")).collect();
+    expected.push("more".into());
+    assert_eq!(cluster.texts(1), expected);
+    let continued = |n: &crate::cluster::Node| {
+        let mut events = n.events.iter();
+        events.any(|event| matches!(event, Event::Continued { .. }))
+    };
+    assert!(cluster.nodes.values().any(continued));
+
+    // The others are back: everything comes together, nothing is lost and nothing repeated.
+    for id in 3..=5 {
+        cluster.start(id);
+    }
+    cluster.until("there is one lineage", |c| {
+        let lineage = c.nodes[&1].status().lineage;
+        c.nodes.values().all(|n| n.status().lineage == lineage)
+    });
+    cluster.all_applied(16);
+    for id in 1..=5 {
+        let mut texts = cluster.texts(id);
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), 16);
+    }
+}
+
+#[test]
+fn a_sealed_lineage_waits_for_the_one_it_gave_way_to() {
+    let mut cluster = sealed();
+    let lineage = cluster.nodes[&1].status().lineage;
+    cluster.partition(&[1, 2]);
+    cluster.run(SECOND * 30);
+    assert!(all_of(&cluster, &[1, 2], RoleName::Retired));
+    assert_eq!(cluster.nodes[&1].status().lineage, lineage);
+    cluster.filter = None;
+    cluster.heal();
+    cluster.all_applied(15);
+}
+
+/// One member of the large side gives up its lineage for lack of a leader; the one it gave way to
+/// is not heard of any more. It may be all that its own lineage lacks to elect.
+#[test]
+fn a_member_that_gave_way_in_vain_goes_back_to_its_lineage() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    let lineage = cluster.nodes[&5].status().lineage;
+    cluster.crash(3);
+    cluster.crash(4);
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::Resubmit(_))
+    }));
+    cluster.heal();
+    cluster.until("it gives way", |c| all_of(c, &[5], RoleName::Retired));
+    cluster.partition(&[5]);
+    cluster.until("it goes back", |c| !all_of(c, &[5], RoleName::Retired));
+    assert_eq!(cluster.nodes[&5].status().lineage, lineage);
+    cluster.cut.retain(|pair| !matches!(pair, (3, 5) | (5, 3)));
+    cluster.cut_silently(&[1, 2]);
+    cluster.start(3);
+    cluster.until("two of three lead", |c| {
+        [3, 5]
+            .iter()
+            .any(|id| c.nodes[id].status().role == RoleName::Leader)
+    });
+    assert_eq!(cluster.execute(5, "on"), committed(11));
+}
+
+/// Waiting is the safe thing to do; somebody who knows better need not wait.
+#[test]
+fn a_sealed_lineage_goes_on_at_once_when_told_to() {
+    let mut cluster = sealed();
+    for id in 3..=5 {
+        cluster.crash(id);
+    }
+    cluster.filter = None;
+    cluster.input(1, mosaik_protocol::consensus::Input::Recover);
+    cluster.until("it leads again", |c| {
+        c.nodes[&1].status().role == RoleName::Leader
+    });
+    assert_eq!(cluster.execute(1, "more"), committed(6));
+    cluster.until("the other one comes along", |c| {
+        c.nodes[&1].status().lineage == c.nodes[&2].status().lineage
+    });
+    cluster.all_applied_by(&[1, 2], 6);
+}
