@@ -109,6 +109,15 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// Answers a query from the state.
     fn query(&self, query: Self::Query) -> Self::QueryResult;
 
+    /// Makes the state what it was before the first command, and says whether it did.
+    ///
+    /// Asked for when a group had formed twice and this side gives way: what follows are the
+    /// other side's commands, from the first. A machine that cannot (the default) stops the group
+    /// on this node then, until the node is started again.
+    fn start_over(&mut self) -> bool {
+        false
+    }
+
     /// How members that lag behind catch up.
     fn state_sync(&self) -> Self::StateSync;
 

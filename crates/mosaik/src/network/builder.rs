@@ -2,7 +2,7 @@
 
 use {
     super::{NetworkId, error::Error, handle::Network, preset::Preset},
-    crate::{discovery, streams},
+    crate::{discovery, groups, streams},
     iroh::{RelayMode, SecretKey},
     mosaik_primitives::Limits,
     std::{collections::BTreeSet, net::SocketAddr},
@@ -26,6 +26,8 @@ pub struct NetworkConfig {
     pub discovery: discovery::ConfigBuilder,
     /// The streams' configuration.
     pub streams: streams::ConfigBuilder,
+    /// The groups' configuration.
+    pub groups: groups::ConfigBuilder,
     /// What peers can make this node hold.
     pub limits: Limits,
     /// Where metrics are served over HTTP.
@@ -44,6 +46,7 @@ pub struct NetworkBuilder {
     secret_key: Option<SecretKey>,
     discovery: discovery::ConfigBuilder,
     streams: streams::ConfigBuilder,
+    groups: groups::ConfigBuilder,
     limits: Limits,
     #[cfg(feature = "prometheus")]
     prometheus_addr: Option<SocketAddr>,
@@ -92,6 +95,12 @@ impl NetworkBuilder {
         self
     }
 
+    /// The groups' configuration.
+    pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
+        self.groups = value;
+        self
+    }
+
     /// What peers can make this node hold. Default: [`Limits::DEFAULT`].
     pub fn with_limits(mut self, value: Limits) -> Self {
         self.limits = value;
@@ -118,6 +127,7 @@ impl NetworkBuilder {
             secret_key: self.secret_key.unwrap_or_else(SecretKey::generate),
             discovery: self.discovery,
             streams: self.streams,
+            groups: self.groups,
             limits: self.limits,
             #[cfg(feature = "prometheus")]
             prometheus_addr: self.prometheus_addr,

@@ -36,7 +36,7 @@ impl From<Reason> for ApplicationClose {
 }
 
 macro_rules! close_reasons {
-    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+    ($known:ident: $($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +75,13 @@ macro_rules! close_reasons {
             impl CloseReason for $name {}
         )*
 
-        /// Every reason this program knows, by number.
-        pub(crate) const KNOWN: &[Reason] = &[$($name::REASON),*];
+        /// Every reason of this list.
+        pub(crate) const $known: &[Reason] = &[$($name::REASON),*];
     };
 }
 
 close_reasons! {
+    KNOWN:
     /// The other side speaks no protocol that is served here.
     InvalidAlpn = 100;
     /// The other side belongs to another network.
@@ -111,10 +112,32 @@ close_reasons! {
     NoCapacity = 10509;
 }
 
+/// Why a bond of a group ends, or cannot be.
+pub(crate) mod groups {
+    use super::{ApplicationClose, CloseReason, Error, Reason, VarInt, fmt};
+
+    close_reasons! {
+        GROUPS:
+        /// What was said does not fit the handshake.
+        InvalidHandshake = 30400;
+        /// The group does not let this peer in.
+        NotAllowed = 30403;
+        /// The other side is not in the group.
+        GroupNotFound = 30404;
+        /// The other side did not show that it has the group's key.
+        InvalidProof = 30405;
+        /// The handshake took too long.
+        Timeout = 30408;
+        /// There is a bond already.
+        AlreadyBonded = 30429;
+    }
+}
+
 /// The reason behind a number from the wire; unknown numbers are [`UnexpectedClose`].
 pub(crate) fn known(code: u64) -> Reason {
     KNOWN
         .iter()
+        .chain(groups::GROUPS)
         .copied()
         .find(|reason| u64::from(reason.code) == code)
         .unwrap_or(UnexpectedClose::REASON)

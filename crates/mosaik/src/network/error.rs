@@ -1,7 +1,7 @@
 //! Why a network could not start, and the reasons for which connections end.
 
 use {
-    crate::{discovery, network::preset::UnknownPreset, streams},
+    crate::{discovery, groups, network::preset::UnknownPreset, streams},
     iroh::endpoint::{BindError, InvalidSocketAddr},
 };
 
@@ -26,6 +26,9 @@ pub enum Error {
     /// The streams configuration cannot work.
     #[error("Streams config error: {0}")]
     StreamsConfig(#[from] streams::ConfigBuilderError),
+    /// The groups' configuration cannot work.
+    #[error("Groups config error: {0}")]
+    GroupsConfig(#[from] groups::ConfigBuilderError),
     /// The metrics exporter could not start.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

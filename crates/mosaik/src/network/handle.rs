@@ -11,7 +11,7 @@ use {
         tasks::Tasks,
         transport,
     },
-    crate::{diagnostics, discovery::Discovery, streams::Streams},
+    crate::{diagnostics, discovery::Discovery, groups::Groups, streams::Streams},
     core::time::Duration,
     std::{net::SocketAddr, sync::Arc},
 };
@@ -28,6 +28,7 @@ pub struct Network {
     local: LocalNode,
     discovery: Discovery,
     streams: Streams,
+    groups: Groups,
     /// Taken by whoever closes.
     running: Option<Arc<Running>>,
 }
@@ -39,6 +40,7 @@ struct Running {
     tasks: Tasks,
     discovery: Discovery,
     streams: Streams,
+    groups: Groups,
     _listing: Listing,
 }
 
@@ -56,6 +58,8 @@ impl Network {
     pub(super) async fn start(config: NetworkConfig) -> Result<Self, Error> {
         let discovery_config = config.discovery.clone().build()?;
         let streams_config = config.streams.clone().build()?;
+        let groups_config = config.groups.clone().build()?;
+        let departure_window = discovery_config.graceful_departure_window;
         #[cfg(feature = "prometheus")]
         if let Some(address) = config.prometheus_addr {
             diagnostics::serve(address, &config.network_id).map_err(Error::Prometheus)?;
@@ -81,17 +85,20 @@ impl Network {
             }
         };
         let streams = Streams::start(&links, &discovery, streams_config);
+        let groups = Groups::start(&links, &discovery, groups_config, departure_window);
         let running = Running {
             links,
             tasks,
             discovery: discovery.clone(),
             streams: streams.clone(),
+            groups: groups.clone(),
             _listing: listing,
         };
         Ok(Self {
             local: LocalNode::new(endpoint, config.network_id),
             discovery,
             streams,
+            groups,
             running: Some(Arc::new(running)),
         })
     }
@@ -127,9 +134,14 @@ impl Network {
         &self.streams
     }
 
+    /// State that several nodes agree on.
+    pub const fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     /// Leaves the network.
     ///
-    /// Producers hand over what they accepted (for at most 5 s), the departure is announced, and
+    /// Producers hand over what they accepted (for at most 5 s), groups are left, the departure is announced, and
     /// every link is closed. Resolves when every task and socket of the network is gone.
     /// Handles that outlive it answer that they are closed.
     pub async fn close(mut self) {
@@ -150,6 +162,7 @@ impl Running {
         {
             tracing::warn!("closing with items that no consumer took in time");
         }
+        self.groups.close().await;
         self.discovery.close().await;
         let endpoint = self.links.close();
         self.tasks.cancel();

@@ -28,10 +28,12 @@ pub(crate) enum Protocol {
     Discovery = 1,
     /// One subscription of a consumer to a producer.
     Stream = 2,
+    /// One direction of what two nodes' common groups have to say.
+    Groups = 3,
 }
 
 impl Protocol {
-    pub(crate) const ALL: [Self; 2] = [Self::Discovery, Self::Stream];
+    pub(crate) const ALL: [Self; 3] = [Self::Discovery, Self::Stream, Self::Groups];
 
     fn from_wire(byte: u8) -> Option<Self> {
         Self::ALL

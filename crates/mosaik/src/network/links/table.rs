@@ -58,7 +58,6 @@ pub(crate) struct Opened {
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
     /// Keeps the link while the sub-stream is in use.
-    #[expect(dead_code, reason = "held for what its drop does")]
     pub(crate) link: LinkUse,
 }
 

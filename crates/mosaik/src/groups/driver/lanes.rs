@@ -1,0 +1,238 @@
+//! What arrives on lanes, and their comings and goings.
+
+use {
+    super::{
+        inbox::{Command, Inbox, LaneId, LaneNews, Slot},
+        io::{Io, peer_key},
+        member::Member,
+        peers::Change,
+        run::Driver,
+    },
+    crate::{
+        PeerId,
+        groups::lanes::{self, Frame, Greeting, LaneKind, Read, Reader},
+        network::{
+            close::{ProtocolViolation, groups as reasons},
+            links::{Incoming, Links, Protocol},
+        },
+    },
+    mosaik_primitives::codec::Versioned,
+    mosaik_protocol::consensus::PeerKey,
+    std::sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    tokio::sync::{Semaphore, oneshot},
+};
+
+/// What one lane may have arriving at the driver and not dealt with, KiB. A larger frame takes
+/// it all.
+const ARRIVING_KIB: usize = 4 << 10;
+/// What a greeting may measure.
+const GREETING_BYTES: usize = 64;
+
+/// Serves the lanes that peers open.
+pub(super) fn serve(links: &Links, inbox: &Arc<Inbox>, names: &Arc<AtomicU64>) {
+    let (inbox, names) = (Arc::clone(inbox), Arc::clone(names));
+    links.serve(Protocol::Groups, move |incoming| {
+        let inbox = Arc::clone(&inbox);
+        let lane = names.fetch_add(1, Ordering::Relaxed);
+        async move { accept(incoming, lane, &inbox).await }
+    });
+}
+
+async fn accept(incoming: Incoming, lane: LaneId, inbox: &Inbox) {
+    let Ok(greeting) = Greeting::from_versioned(&incoming.greeting, GREETING_BYTES) else {
+        incoming.refuse(ProtocolViolation).await;
+        return;
+    };
+    let Some((reader, link)) = lanes::serve(incoming).await else {
+        return;
+    };
+    let (alive, replaced) = oneshot::channel();
+    let proven = Arc::new(AtomicBool::new(false));
+    let (peer, kind) = (link.remote_id(), greeting.kind);
+    let tell = |news| {
+        inbox.tell(Command::Lane {
+            peer,
+            lane,
+            kind,
+            news,
+        })
+    };
+    let accepted = LaneNews::Accepted {
+        link,
+        alive,
+        proven: Arc::clone(&proven),
+    };
+    if !tell(accepted) {
+        return;
+    }
+    let mut reader = reader;
+    let violation = tokio::select! {
+        biased;
+        violation = read(&mut reader, &proven, tell) => violation,
+        // Replaced, or cut.
+        _ = replaced => None,
+    };
+    reader.stop(ProtocolViolation::REASON.code);
+    tell(LaneNews::InEnded { violation });
+}
+
+/// Reads until the lane ends; answers what was wrong with it, if anything.
+async fn read(
+    reader: &mut Reader,
+    proven: &AtomicBool,
+    tell: impl Fn(LaneNews) -> bool,
+) -> Option<String> {
+    let room = Arc::new(Semaphore::new(ARRIVING_KIB));
+    loop {
+        let mut frames = Vec::new();
+        let allowed = proven.load(Ordering::Acquire);
+        match reader.read(&mut frames, allowed).await {
+            Ok(Read::Frames) => {
+                let bytes: usize = frames.iter().map(Frame::len).sum();
+                let wanted = (bytes >> 10).clamp(1, ARRIVING_KIB) as u32;
+                let permit = Arc::clone(&room).acquire_many_owned(wanted).await.ok()?;
+                if !tell(LaneNews::Frames { frames, permit }) {
+                    return None;
+                }
+            }
+            Ok(Read::NeedsProof) => {
+                // Once the driver has dealt with all that came before, it is decided.
+                drop(room.acquire_many(ARRIVING_KIB as u32).await.ok()?);
+                if !proven.load(Ordering::Acquire) {
+                    return Some("a large frame before any proof of a key".to_owned());
+                }
+            }
+            Ok(Read::Finished) => return None,
+            Err(error) => return error.violation(),
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn on_lane(&mut self, peer: PeerId, lane: LaneId, kind: LaneKind, news: LaneNews) {
+        let change = match news {
+            LaneNews::Accepted {
+                link,
+                alive,
+                proven,
+            } => self.io.peers.accepted(kind, (lane, link, proven, alive)),
+            LaneNews::Frames { frames, permit } => {
+                self.on_frames(peer, lane, frames);
+                drop(permit);
+                return;
+            }
+            LaneNews::InEnded { violation } => {
+                let current = self.io.peers.is_current(&peer, lane);
+                if let Some(what) = violation.filter(|_| current) {
+                    self.report(peer, &what);
+                }
+                self.io.peers.in_ended(&peer, lane)
+            }
+            LaneNews::Opened(result) => {
+                let cx = (&mut self.io.timers, self.io.now);
+                self.io.peers.opened(peer, lane, kind, result, cx)
+            }
+            LaneNews::OutEnded => {
+                let cx = (&mut self.io.timers, self.io.now);
+                self.io.peers.out_ended(peer, lane, kind, cx)
+            }
+        };
+        match change {
+            Change::None => {}
+            Change::Opened => self.each_on(peer, Member::introduce),
+            Change::Lost => self.each_on(peer, Member::on_lanes_lost),
+        }
+    }
+
+    fn on_frames(&mut self, peer: PeerId, lane: LaneId, frames: Vec<Frame>) {
+        for frame in frames {
+            // It may be cut for what came before.
+            if !self.io.peers.is_current(&peer, lane) {
+                return;
+            }
+            if let Err(what) = self.on_frame(peer, frame) {
+                self.report(peer, what);
+                if self.io.peers.in_ended(&peer, lane) == Change::Lost {
+                    self.each_on(peer, Member::on_lanes_lost);
+                }
+            }
+        }
+    }
+
+    fn on_frame(&mut self, peer: PeerId, frame: Frame) -> Result<(), &'static str> {
+        match frame {
+            Frame::Core { slot, message } => match self.member_at(slot)? {
+                Some((member, io)) => member.on_message(peer, message, io),
+                None => Ok(()),
+            },
+            Frame::Sync { slot, message } => {
+                if let Some((member, _)) = self.member_at(slot)? {
+                    member.on_sync(peer, message);
+                }
+                Ok(())
+            }
+            Frame::Hello(hello) => {
+                let slot = self.by_id.get(&hello.group).copied();
+                match slot.map(|slot| self.member_at(slot)).transpose()?.flatten() {
+                    Some((member, io)) => member.on_hello(peer, &hello, io),
+                    None => self.io.peers.answer(
+                        peer,
+                        Frame::Refused {
+                            group: hello.group,
+                            nonce: hello.nonce,
+                            code: reasons::GroupNotFound::REASON.code,
+                        },
+                    ),
+                }
+                Ok(())
+            }
+            Frame::Refused { group, nonce, code } => {
+                if let Some(slot) = self.by_id.get(&group).copied()
+                    && let Some((member, io)) = self.member_at(slot)?
+                {
+                    member.on_refused(peer, nonce, code, io);
+                }
+                Ok(())
+            }
+            Frame::Bye { slot, code } => {
+                if let Some((member, io)) = self.member_at(slot)? {
+                    member.on_bye(peer, code, io);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The group of a slot; `None` for one that has ended, an error for one that never was.
+    fn member_at(&mut self, slot: Slot) -> Result<Option<(&mut Member, &mut Io)>, &'static str> {
+        if slot >= self.slots.load(Ordering::Acquire) {
+            return Err("a frame for a group that there never was");
+        }
+        self.dirty.insert(slot);
+        let member = self.members.get_mut(&slot);
+        Ok(member.map(|member| (member, &mut self.io)))
+    }
+
+    /// Does something for every group that has, or wants, a bond with a peer.
+    fn each_on(&mut self, peer: PeerId, what: impl Fn(&mut Member, PeerKey, &mut Io)) {
+        for slot in self.io.peers.slots(&peer) {
+            if let Some(member) = self.members.get_mut(&slot) {
+                what(member, peer_key(&peer), &mut self.io);
+                self.dirty.insert(slot);
+            }
+        }
+    }
+
+    /// Tells the groups that a peer is bonded to of what it did.
+    fn report(&self, peer: PeerId, what: &str) {
+        tracing::warn!(peer = %peer.fmt_short(), what, "lane cut");
+        for slot in self.io.peers.slots(&peer) {
+            if let Some(member) = self.members.get(&slot) {
+                member.report_violation(peer, what.to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a core asks for.
+
+use {
+    super::{
+        io::{Io, peer_key},
+        member::{Member, Over},
+    },
+    crate::{
+        PeerId,
+        groups::{error::Halted, event::Event, lanes::Frame, status::peer_id},
+        network::close::ProtocolViolation,
+    },
+    bytes::Bytes,
+    mosaik_primitives::Digest,
+    mosaik_protocol::consensus::{
+        self, CommittedEntry, Input, Message, Outcome, Output, Outputs, ProposalId, ReadId,
+        ReadOutcome,
+    },
+};
+
+impl Member {
+    /// Carries out what the core asks for, in order. The core is told nothing meanwhile.
+    pub(super) fn carry_out(&mut self, outputs: &mut Outputs, io: &mut Io) {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send(message) => self.send(&message),
+                Output::Persist { token, writes } => {
+                    let stored = self.store.persist(token, writes);
+                    self.confirm = self.confirm.max(stored);
+                }
+                Output::Apply(entries) => self.apply(entries),
+                Output::Fetch {
+                    from,
+                    upto,
+                    max_bytes,
+                } => {
+                    let entries = self.store.read(from, upto, max_bytes);
+                    self.inputs.push_back(Input::Fetched { from, entries });
+                }
+                Output::FetchSnapshot { meta, source } => {
+                    self.machine.synchronise(*meta, source);
+                }
+                Output::Proposal(id, outcome) => self.resolve(id, outcome, io),
+                Output::Read(id, outcome) => self.answer(id, outcome),
+                Output::Event(event) => self.on_event(&event, io),
+                other => unreachable!("the driver knows every output: {other:?}"),
+            }
+        }
+    }
+
+    /// Queues a message. What finds no room or no bond is lost, which the core makes good.
+    fn send(&self, message: &Message) {
+        let up = self
+            .bonds
+            .get(&message.to.peer)
+            .and_then(|bond| bond.up.as_ref());
+        let Some(up) = up else {
+            return;
+        };
+        let message = message.encode();
+        let len = message.len() as u64;
+        let slot = up.slot;
+        let metrics = &self.shared.metrics;
+        if up.lane.send(Frame::Core { slot, message }).is_ok() {
+            metrics.messages_sent.increment(1);
+            metrics.bytes_sent.increment(len);
+        } else {
+            metrics.messages_dropped.increment(1);
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<CommittedEntry>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return;
+        };
+        if first.entry.index <= self.handed_out {
+            self.start_over();
+        }
+        self.handed_out = last.entry.index;
+        let handed_out = last.before.0 + u64::from(last.count);
+        let applied = u64::from(self.shared.progress.borrow().committed);
+        let metrics = &self.shared.metrics;
+        metrics.committed.set(handed_out as f64);
+        metrics
+            .apply_lag
+            .record(handed_out.saturating_sub(applied) as f64);
+        self.machine.apply(entries);
+    }
+
+    fn resolve(&mut self, id: ProposalId, outcome: Outcome, io: &Io) {
+        let id = id as usize;
+        if let Outcome::Accepted { first, term } = outcome {
+            if let Some(waiting) = self.proposals.get_mut(id) {
+                waiting.reply.accept(term, first);
+            }
+            return;
+        }
+        let Some(waiting) = self.proposals.try_remove(id) else {
+            return;
+        };
+        if matches!(outcome, Outcome::Committed { .. }) {
+            let took = io.now.since(waiting.since);
+            self.shared.metrics.commit_latency.record(took);
+        }
+        self.machine.resolve(waiting.reply, outcome);
+    }
+
+    fn answer(&mut self, id: ReadId, outcome: ReadOutcome) {
+        let Some(question) = self.reads.try_remove(id as usize) else {
+            return;
+        };
+        match outcome {
+            ReadOutcome::Ready(_) => self.machine.answer(question),
+            other => self.machine.refuse(question, other),
+        }
+    }
+
+    fn on_event(&mut self, event: &consensus::Event, io: &mut Io) {
+        use consensus::Event as News;
+        let digest = |lineage: consensus::Lineage| Digest::from_bytes(lineage.0);
+        let shown = match *event {
+            News::Leader { leader, term } => {
+                let leader = leader.as_ref().and_then(peer_id);
+                self.count_leader(leader, io.local());
+                let term = term.into();
+                Event::Leader { leader, term }
+            }
+            News::Membership(_) => Event::Membership,
+            News::Lineage(lineage) => Event::Lineage(digest(lineage)),
+            News::Sealed {
+                lineage,
+                winner,
+                commands,
+            } => {
+                tracing::warn!(
+                    group = ?self.config.group_id(), %lineage, %winner, %commands,
+                    "the group had formed twice: this side gives way",
+                );
+                return;
+            }
+            News::Merged {
+                from,
+                into,
+                commands,
+                resubmitted,
+                dropped,
+            } => {
+                tracing::warn!(
+                    group = ?self.config.group_id(), %from, %into, %commands, resubmitted, dropped,
+                    "merged into the other side of the group",
+                );
+                self.shared.metrics.merges.increment(1);
+                self.start_over();
+                Event::Merged {
+                    from: digest(from),
+                    into: digest(into),
+                    commands: commands.into(),
+                    resubmitted,
+                    dropped,
+                }
+            }
+            News::Apart(lineage) => Event::Apart(digest(lineage)),
+            News::Removed => Event::Removed,
+            News::Left => {
+                self.over.get_or_insert(Over::Left);
+                return;
+            }
+            News::Violation { peer, what } => {
+                self.on_violation(peer, what, io);
+                return;
+            }
+            News::Stopped(why) => {
+                if self.over.is_none() {
+                    self.halt(Halted::Other(why.into()));
+                }
+                return;
+            }
+            _ => return,
+        };
+        self.shared.tell(shown);
+    }
+
+    fn count_leader(&self, leader: Option<PeerId>, local: PeerId) {
+        let metrics = &self.shared.metrics;
+        let before = self.shared.leadership.borrow().leader;
+        if leader.is_some() && leader != before {
+            metrics.leader_changes.increment(1);
+        }
+        if leader == Some(local) {
+            metrics.elections.increment(1);
+        }
+    }
+
+    /// A peer of the group sent what no correct member sends.
+    fn on_violation(&mut self, key: consensus::PeerKey, what: &'static str, io: &Io) {
+        let Ok(peer) = PeerId::from_bytes(&key.0) else {
+            return;
+        };
+        self.report_violation(peer, what.to_owned());
+        // Bonds are ended between the core's steps.
+        io.close_bond(self.slot, peer, ProtocolViolation::REASON.code);
+    }
+
+    /// Tells programs of a peer that misbehaves.
+    pub(super) fn report_violation(&self, peer: PeerId, what: String) {
+        tracing::warn!(
+            group = ?self.config.group_id(), peer = %peer.fmt_short(), what, "violation",
+        );
+        self.shared.metrics.violations.increment(1);
+        self.shared.tell(Event::Violation { peer, what });
+    }
+
+    /// A message of the core arrived from a peer; says what is wrong with it.
+    pub(super) fn on_message(
+        &mut self,
+        peer: PeerId,
+        message: Bytes,
+        io: &mut Io,
+    ) -> Result<(), &'static str> {
+        let key = peer_key(&peer);
+        let bonded = self.bonds.get(&key).is_some_and(|bond| bond.up.is_some());
+        if !bonded {
+            // It was under way when the bond ended.
+            return Ok(());
+        }
+        let metrics = &self.shared.metrics;
+        metrics.messages_received.increment(1);
+        metrics.bytes_received.increment(message.len() as u64);
+        let message = Message::decode(message).map_err(|_| "a message that cannot be read")?;
+        if message.from.peer != key {
+            return Err("a message in another's name");
+        }
+        self.handle(Input::Receive(message), io);
+        Ok(())
+    }
+
+    /// A message of a peer's state synchronisation.
+    pub(super) fn on_sync(&self, peer: PeerId, message: Bytes) {
+        let bond = self.bonds.get(&peer_key(&peer));
+        if bond.is_some_and(|bond| bond.up.is_some()) {
+            self.machine.receive(peer, message);
+        }
+    }
+
+    /// Sends a message of this node's state synchronisation.
+    pub(super) fn send_sync(&self, peer: PeerId, message: Bytes, io: &mut Io) {
+        let bond = self.bonds.get(&peer_key(&peer));
+        let Some(up) = bond.and_then(|bond| bond.up.as_ref()) else {
+            return;
+        };
+        let frame = Frame::Sync {
+            slot: up.slot,
+            message,
+        };
+        if !io.peers.send_bulk(peer, frame) {
+            self.shared.metrics.messages_dropped.increment(1);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! [`Groups`]: the groups of one node.
+
+use {
+    super::{
+        applier::Applier,
+        builder::GroupBuilder,
+        config::{Config, GroupConfig},
+        driver::{Command, Driver, Inbox, random, wall_clock},
+        handle::{Group, Inner as GroupInner},
+        key::{GroupId, GroupKey},
+        log_store::Storage,
+        machine::StateMachine,
+        metrics::Metrics,
+        setup::{Join, Shared},
+        store::Store,
+        when::When,
+    },
+    crate::{discovery::Discovery, network::links::Links},
+    core::{any::Any, fmt, time::Duration},
+    mosaik_protocol::consensus::{self, GroupKeyId, PeerKey},
+    parking_lot::Mutex,
+    std::{
+        collections::HashMap,
+        sync::{
+            Arc, Weak,
+            atomic::{AtomicU32, Ordering},
+        },
+    },
+    tokio::sync::oneshot,
+};
+
+/// Joins groups. Cheap to clone.
+#[derive(Clone)]
+pub struct Groups(Arc<Inner>);
+
+struct Inner {
+    links: Links,
+    inbox: Arc<Inbox>,
+    slots: Arc<AtomicU32>,
+    /// How long leaving all groups may take.
+    departure_window: Duration,
+    /// The handles there are, so that joining twice gives the same group.
+    joined: Mutex<HashMap<GroupId, Weak<dyn Any + Send + Sync>>>,
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups").finish_non_exhaustive()
+    }
+}
+
+impl Groups {
+    pub(crate) fn start(
+        links: &Links,
+        discovery: &Discovery,
+        config: Config,
+        departure_window: Duration,
+    ) -> Self {
+        let inbox = Arc::<Inbox>::default();
+        let slots = Arc::<AtomicU32>::default();
+        let driver = Driver::new(
+            Arc::clone(&inbox),
+            links,
+            discovery,
+            config,
+            departure_window,
+            Arc::clone(&slots),
+        );
+        links.tasks().spawn(driver.run());
+        Self(Arc::new(Inner {
+            links: links.clone(),
+            inbox,
+            slots,
+            departure_window,
+            joined: Mutex::default(),
+        }))
+    }
+
+    /// A group of all who hold this key, to be set up and joined.
+    pub fn with_key(&self, key: impl Into<GroupKey>) -> GroupBuilder<'_> {
+        GroupBuilder::new(self, key.into())
+    }
+
+    /// Leaves every group, within the departure window.
+    pub(crate) async fn close(&self) {
+        let (done, left) = oneshot::channel();
+        if !self.0.inbox.tell(Command::Close(done)) {
+            return;
+        }
+        // The driver ends each departure by itself; twice the time is for a busy machine.
+        let patience = self.0.departure_window * 2;
+        if tokio::time::timeout(patience, left).await.is_err() {
+            tracing::debug!("some members may not know of the departure");
+        }
+    }
+
+    pub(super) fn join<M, S>(&self, config: GroupConfig, machine: M, _storage: S) -> Group<M>
+    where
+        M: StateMachine,
+        S: Storage<M::Command>,
+    {
+        let id = *config.group_id();
+        let mut joined = self.0.joined.lock();
+        let there = joined
+            .get(&id)
+            .and_then(Weak::upgrade)
+            .and_then(|group| group.downcast::<GroupInner<M>>().ok());
+        if let Some(there) = there {
+            return Group(there);
+        }
+        let group = Arc::new(self.start_group(config, machine));
+        let known: Arc<dyn Any + Send + Sync> = Arc::clone(&group) as _;
+        joined.retain(|_, group| group.strong_count() > 0);
+        joined.insert(id, Arc::downgrade(&known));
+        Group(group)
+    }
+
+    fn start_group<M: StateMachine>(&self, config: GroupConfig, machine: M) -> GroupInner<M> {
+        let Inner {
+            links,
+            inbox,
+            slots,
+            ..
+        } = &*self.0;
+        let (id, network) = (*config.group_id(), *links.network_id());
+        let local = links.local_id();
+        let slot = slots.fetch_add(1, Ordering::AcqRel);
+        let shared = Arc::new(Shared::new(Metrics::new(&network, &id)));
+        let applier = Arc::new(Applier::new(slot, Arc::clone(inbox), Arc::clone(&shared)));
+        let mut core = consensus::Config::new(
+            GroupKeyId(*id.as_bytes()),
+            PeerKey(*local.as_bytes()),
+            wall_clock().0,
+            random(),
+        );
+        config.consensus().configure(&mut core);
+        core.preference = machine.leadership_preference().into();
+        let config = Arc::new(config);
+        links
+            .tasks()
+            .spawn(Arc::clone(&applier).run(machine, network, id));
+        let join = Join {
+            slot,
+            config: Arc::clone(&config),
+            core,
+            store: Store::memory(),
+            machine: Arc::clone(&applier) as _,
+            shared: Arc::clone(&shared),
+        };
+        if !inbox.tell(Command::Join(Box::new(join))) {
+            shared.end(None);
+        }
+        GroupInner {
+            slot,
+            local,
+            config,
+            when: When::new(
+                local,
+                shared.leadership.subscribe(),
+                shared.progress.subscribe(),
+            ),
+            shared,
+            applier,
+            inbox: Arc::clone(inbox),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the driver and a group's typed side give each other.
+
+use {
+    super::{
+        bond::BondsSender,
+        config::GroupConfig,
+        driver::{Question, Reply, Slot},
+        error::Halted,
+        event::Event,
+        metrics::Metrics,
+        status::{GroupStatus, Role},
+        store::Store,
+        when::{Leadership, Progress},
+    },
+    crate::PeerId,
+    bytes::Bytes,
+    core::fmt,
+    mosaik_protocol::consensus::{
+        self, CommittedEntry, LogIndex, Member, Outcome, ReadOutcome, SnapshotMeta,
+    },
+    parking_lot::Mutex,
+    std::sync::Arc,
+    tokio::sync::{broadcast, watch},
+};
+
+/// Events kept for a receiver that lags.
+const EVENTS_BACKLOG: usize = 256;
+
+/// What runs a group's state machine, as the driver sees it. Nothing here waits.
+///
+/// What is asked for is done in order: an outcome is told after everything that was handed out
+/// to be applied before it.
+pub(crate) trait Machine: Send + Sync {
+    /// Apply these.
+    fn apply(&self, entries: Vec<CommittedEntry>);
+
+    /// Forget everything: the entries that follow are another lineage's.
+    fn start_over(&self);
+
+    /// Tell a caller what became of its commands.
+    fn resolve(&self, reply: Reply, outcome: Outcome);
+
+    /// Answer a strong read now.
+    fn answer(&self, question: Question);
+
+    /// Tell the asker of a strong read that there is no answer.
+    fn refuse(&self, question: Question, outcome: ReadOutcome);
+
+    /// How far the log is applied, since the machine has started over so many times.
+    fn applied(&self, epoch: u64) -> LogIndex;
+
+    /// A peer's state synchronisation says something.
+    fn receive(&self, peer: PeerId, message: Bytes);
+
+    /// Make the state that of this snapshot, with the help of the other members.
+    fn synchronise(&self, meta: SnapshotMeta, source: Member);
+
+    /// Nothing follows.
+    fn close(&self);
+}
+
+/// What a group shows to programs, fed by its driver and its applier.
+pub(crate) struct Shared {
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) bonds: BondsSender,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) status: Mutex<GroupStatus>,
+    pub(crate) metrics: Metrics,
+    /// Set when the group has ended on this node.
+    pub(crate) ended: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            leadership: watch::Sender::default(),
+            progress: watch::Sender::default(),
+            bonds: BondsSender::new(),
+            events: broadcast::Sender::new(EVENTS_BACKLOG),
+            status: Mutex::default(),
+            metrics,
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    /// The group has ended on this node.
+    pub(crate) fn end(&self, why: Option<Halted>) {
+        self.leadership.send_modify(|shown| {
+            shown.online = false;
+            shown.leader = None;
+        });
+        let mut status = self.status.lock();
+        status.role = Role::Stopped;
+        status.leader = None;
+        status.halted.clone_from(&why);
+        drop(status);
+        self.tell(why.map_or(Event::Left, Event::Halted));
+        self.ended.send_replace(true);
+    }
+
+    /// Tells whoever listens.
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody has to listen.
+        let _ = self.events.send(event);
+    }
+}
+
+/// A group to be driven.
+pub(crate) struct Join {
+    pub(crate) slot: Slot,
+    pub(crate) config: Arc<GroupConfig>,
+    pub(crate) core: consensus::Config,
+    pub(crate) store: Store,
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join")
+            .field("slot", &self.slot)
+            .field("group", self.config.group_id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! Groups as programs use them: nodes of one process, on loopback.
+
+mod support;
+
+use {
+    mosaik::{
+        Digest, Network, UniqueId,
+        groups::{ApplyContext, ConsensusConfig, Consistency, Group, LogReplaySync, StateMachine},
+    },
+    std::time::Duration,
+    support::{network_id, node, node_knowing, nodes, until, within},
+};
+
+/// Adds up; also remembers how many commands it was given.
+#[derive(Default)]
+struct Counter {
+    sum: i64,
+    commands: u64,
+}
+
+impl StateMachine for Counter {
+    type Command = i64;
+    type Query = ();
+    type QueryResult = (i64, u64);
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        UniqueId::from("counter")
+    }
+
+    fn apply(&mut self, command: i64, _: &dyn ApplyContext) {
+        self.sum += command;
+        self.commands += 1;
+    }
+
+    fn query(&self, (): ()) -> (i64, u64) {
+        (self.sum, self.commands)
+    }
+
+    fn state_sync(&self) -> LogReplaySync<Self> {
+        LogReplaySync::default()
+    }
+}
+
+/// Timing that suits loopback and tests.
+fn quick() -> ConsensusConfig {
+    ConsensusConfig::builder()
+        .with_heartbeat_interval(Duration::from_millis(100))
+        .with_heartbeat_jitter(Duration::from_millis(20))
+        .with_election_timeout(Duration::from_millis(400))
+        .with_election_timeout_jitter(Duration::from_millis(200))
+        .with_bootstrap_delay(Duration::from_millis(500))
+        .with_forward_timeout(Duration::from_secs(10))
+        .with_query_timeout(Duration::from_secs(10))
+        .build()
+        .expect("a configuration that works")
+}
+
+fn join(node: &Network) -> Group<Counter> {
+    node.groups()
+        .with_key("the key")
+        .with_state_machine(Counter::default())
+        .with_consensus_config(quick())
+        .join()
+}
+
+/// A group of which every node is a member that takes commands.
+async fn formed(nodes: &[Network]) -> Vec<Group<Counter>> {
+    let groups: Vec<_> = nodes.iter().map(join).collect();
+    for group in &groups {
+        within("online", group.when().online()).await;
+    }
+    let leader = groups[0].leader();
+    until("one leader", || {
+        groups
+            .iter()
+            .all(|group| group.leader() == leader && leader.is_some())
+            || groups
+                .iter()
+                .all(|group| group.leader() == groups[0].leader())
+    })
+    .await;
+    groups
+}
+
+/// The groups' leader and one of its followers.
+fn roles(groups: &[Group<Counter>]) -> (usize, usize) {
+    let leader = groups
+        .iter()
+        .position(Group::is_leader)
+        .expect("one of them leads");
+    (leader, (leader + 1) % groups.len())
+}
+
+async fn sum(group: &Group<Counter>) -> (i64, u64) {
+    let answer = within("an answer", group.query((), Consistency::Strong)).await;
+    answer.expect("an answer").into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_form_a_group_and_count() {
+    let nodes = nodes(network_id(), 3).await;
+    let groups = formed(&nodes).await;
+    let (leader, follower) = roles(&groups);
+
+    let first = within("a command at the leader", groups[leader].execute(5)).await;
+    assert_eq!(u64::from(first.expect("executed")), 1);
+    assert_eq!(u64::from(groups[leader].committed()), 1);
+    let second = within("one at a follower", groups[follower].execute(-2)).await;
+    assert_eq!(u64::from(second.expect("executed")), 2);
+    for group in &groups {
+        assert_eq!(sum(group).await, (3, 2), "strong reads see everything");
+    }
+
+    let many = within("many", groups[follower].execute_many(1..=100)).await;
+    let many = many.expect("executed");
+    assert_eq!((u64::from(*many.start()), u64::from(*many.end())), (3, 102));
+    let weak = groups[follower].query((), Consistency::Weak).await;
+    let weak = weak.expect("an answer");
+    assert_eq!(weak.result, (5_053, 102), "own commands are applied here");
+    assert_eq!(u64::from(weak.at_position), 102);
+
+    let fed = within("fed", groups[follower].feed(1))
+        .await
+        .expect("accepted");
+    within(
+        "committed",
+        groups[follower].when().committed().reaches(fed),
+    )
+    .await;
+    assert_eq!(sum(&groups[leader]).await, (5_054, 103));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_others_go_on_when_the_leader_leaves() {
+    let nodes = nodes(network_id(), 3).await;
+    let mut groups = formed(&nodes).await;
+    let (leader, _) = roles(&groups);
+    within("a command", groups[leader].execute(1))
+        .await
+        .expect("executed");
+    drop(groups.remove(leader));
+    for group in &groups {
+        let done = within("the next command", group.execute(1)).await;
+        done.expect("executed");
+    }
+    assert_eq!(sum(&groups[0]).await, (3, 3));
+    until("two members", || {
+        groups
+            .iter()
+            .all(|group| group.status().voters().count() == 2)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_joiner_catches_up() {
+    let network: Digest = network_id();
+    let first = node(network).await;
+    let one = join(&first);
+    within("online", one.when().online()).await;
+    within("commands", one.execute_many(1..=1_000))
+        .await
+        .expect("executed");
+    let second = node_knowing(network, &first).await;
+    let two = join(&second);
+    within("online", two.when().online()).await;
+    assert_eq!(sum(&two).await, (500_500, 1_000));
+    within("a command", two.execute(1)).await.expect("executed");
+    assert_eq!(sum(&one).await.1, 1_001);
+}
