@@ -7,8 +7,8 @@ use {
         Digest, Network, UniqueId,
         groups::{ApplyContext, ConsensusConfig, Consistency, Group, LogReplaySync, StateMachine},
     },
-    std::time::Duration,
-    support::{network_id, node, node_knowing, nodes, until, within},
+    std::{path::PathBuf, time::Duration},
+    support::{isolated, network_id, node, node_knowing, nodes, until, within},
 };
 
 /// Adds up; also remembers how many commands it was given.
@@ -54,6 +54,22 @@ fn quick() -> ConsensusConfig {
         .with_query_timeout(Duration::from_secs(10))
         .build()
         .expect("a configuration that works")
+}
+
+/// A directory that is gone at the end of the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("mosaik-groups-{}", Digest::random())))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Leaving it behind is no failure of what is tested.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn join(node: &Network) -> Group<Counter> {
@@ -168,4 +184,104 @@ async fn a_late_joiner_catches_up() {
     assert_eq!(sum(&two).await, (500_500, 1_000));
     within("a command", two.execute(1)).await.expect("executed");
     assert_eq!(sum(&one).await.1, 1_001);
+}
+
+/// A node that keeps what it has in a directory.
+async fn durable_node(network: Digest, directory: &Directory, peer: Option<&Network>) -> Network {
+    let mut discovery = mosaik::discovery::Config::builder();
+    if let Some(peer) = peer {
+        discovery = discovery.with_bootstrap(peer.local().addr());
+    }
+    isolated(network)
+        .with_data_dir(&directory.0)
+        .with_discovery(discovery)
+        .build()
+        .await
+        .expect("a node starts in its directory")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_group_goes_on_after_all_of_it_was_down() {
+    let network = network_id();
+    let directories = [Directory::new(), Directory::new(), Directory::new()];
+    let mut members = Vec::new();
+    for round in 0..3 {
+        let mut nodes: Vec<Network> = Vec::new();
+        for directory in &directories {
+            let next = durable_node(network, directory, nodes.first()).await;
+            nodes.push(next);
+        }
+        let groups = formed(&nodes).await;
+        assert_eq!(sum(&groups[0]).await, (round * 10, round as u64 * 10));
+        for turn in 0..10 {
+            let group = &groups[turn % 3];
+            within("a command", group.execute(1))
+                .await
+                .expect("executed");
+        }
+        let incarnations: Vec<_> = groups
+            .iter()
+            .map(|group| group.status().incarnation)
+            .collect();
+        if round == 0 {
+            members = incarnations;
+        } else {
+            assert_eq!(members, incarnations, "they are the members they were");
+        }
+        assert_eq!(groups[0].status().voters().count(), 3);
+        drop(groups);
+        within(
+            "closed",
+            futures::future::join_all(nodes.into_iter().map(Network::close)),
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaving_for_good_forgets_what_was_stored() {
+    let network = network_id();
+    let directory = Directory::new();
+    let first = durable_node(network, &directory, None).await;
+    let group = join(&first);
+    within("online", group.when().online()).await;
+    within("a command", group.execute(7))
+        .await
+        .expect("executed");
+    let before = group.status().incarnation;
+    within("left", group.leave()).await;
+    let refused = within("a late command", group.execute(1)).await;
+    assert!(refused.is_err_and(|error| error.to_string() == "Group is terminated"));
+    drop(group);
+    let again = join(&first);
+    within("online", again.when().online()).await;
+    assert_eq!(sum(&again).await, (0, 0));
+    assert_ne!(again.status().incarnation, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joining_twice_gives_the_same_group_and_the_last_handle_leaves() {
+    let node = node(network_id()).await;
+    let one = join(&node);
+    let two = join(&node);
+    within("online", one.when().online()).await;
+    within("a command", one.execute(4)).await.expect("executed");
+    let seen: (i64, u64) = two
+        .query((), Consistency::Weak)
+        .await
+        .expect("an answer")
+        .into();
+    assert_eq!(seen, (4, 1));
+    let ended = one.ended();
+    drop(one);
+    within("a command", two.execute(1)).await.expect("executed");
+    drop(two);
+    // Joined again before the old member has left: a new member of a new group.
+    let three = join(&node);
+    within("the old one has ended", ended).await;
+    within("online", three.when().online()).await;
+    assert_eq!(sum(&three).await, (0, 0));
+    drop(three);
+    drop(join(&node));
+    within("close", node.close()).await;
 }

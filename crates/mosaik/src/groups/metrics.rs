@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) commit_latency: Histogram,
     pub(crate) batch_commands: Histogram,
     pub(crate) apply_lag: Histogram,
+    pub(crate) store_time: Histogram,
 }
 
 impl core::fmt::Debug for Metrics {
@@ -61,6 +62,7 @@ impl Metrics {
             commit_latency: histogram("mosaik.groups.commit.seconds"),
             batch_commands: histogram("mosaik.groups.proposal.commands"),
             apply_lag: histogram("mosaik.groups.apply.lag.commands"),
+            store_time: histogram("mosaik.groups.store.seconds"),
         }
     }
 }

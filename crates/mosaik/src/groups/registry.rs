@@ -4,7 +4,7 @@ use {
     super::{
         applier::Applier,
         builder::GroupBuilder,
-        config::{Config, GroupConfig},
+        config::{Config, Durability, GroupConfig},
         driver::{Command, Driver, Inbox, random, wall_clock},
         handle::{Group, Inner as GroupInner},
         key::{GroupId, GroupKey},
@@ -12,12 +12,12 @@ use {
         machine::StateMachine,
         metrics::Metrics,
         setup::{Join, Shared},
-        store::Store,
         when::When,
     },
     crate::{discovery::Discovery, network::links::Links},
     core::{any::Any, fmt, time::Duration},
     mosaik_protocol::consensus::{self, GroupKeyId, PeerKey},
+    mosaik_storage::DiskStore,
     parking_lot::Mutex,
     std::{
         collections::HashMap,
@@ -39,6 +39,8 @@ struct Inner {
     slots: Arc<AtomicU32>,
     /// How long leaving all groups may take.
     departure_window: Duration,
+    /// Whether the node has a store.
+    durable: bool,
     /// The handles there are, so that joining twice gives the same group.
     joined: Mutex<HashMap<GroupId, Weak<dyn Any + Send + Sync>>>,
 }
@@ -55,7 +57,9 @@ impl Groups {
         discovery: &Discovery,
         config: Config,
         departure_window: Duration,
+        store: Option<DiskStore>,
     ) -> Self {
+        let durable = store.is_some();
         let inbox = Arc::<Inbox>::default();
         let slots = Arc::<AtomicU32>::default();
         let driver = Driver::new(
@@ -65,6 +69,7 @@ impl Groups {
             config,
             departure_window,
             Arc::clone(&slots),
+            store,
         );
         links.tasks().spawn(driver.run());
         Self(Arc::new(Inner {
@@ -72,6 +77,7 @@ impl Groups {
             inbox,
             slots,
             departure_window,
+            durable,
             joined: Mutex::default(),
         }))
     }
@@ -135,7 +141,12 @@ impl Groups {
         );
         config.consensus().configure(&mut core);
         core.preference = machine.leadership_preference().into();
-        let config = Arc::new(config);
+        let durable = self.0.durable;
+        let config = Arc::new(if durable {
+            config.with_durability(Durability::Disk)
+        } else {
+            config
+        });
         links
             .tasks()
             .spawn(Arc::clone(&applier).run(machine, network, id));
@@ -143,7 +154,7 @@ impl Groups {
             slot,
             config: Arc::clone(&config),
             core,
-            store: Store::memory(),
+            durable,
             machine: Arc::clone(&applier) as _,
             shared: Arc::clone(&shared),
         };

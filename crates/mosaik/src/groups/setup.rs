@@ -9,7 +9,6 @@ use {
         event::Event,
         metrics::Metrics,
         status::{GroupStatus, Role},
-        store::Store,
         when::{Leadership, Progress},
     },
     crate::PeerId,
@@ -111,7 +110,8 @@ pub(crate) struct Join {
     pub(crate) slot: Slot,
     pub(crate) config: Arc<GroupConfig>,
     pub(crate) core: consensus::Config,
-    pub(crate) store: Store,
+    /// Whether it is kept in the node's store.
+    pub(crate) durable: bool,
     pub(crate) machine: Arc<dyn Machine>,
     pub(crate) shared: Arc<Shared>,
 }

@@ -1,11 +1,11 @@
 //! [`NetworkBuilder`]: everything that can be set before a network starts.
 
 use {
-    super::{NetworkId, error::Error, handle::Network, preset::Preset},
+    super::{NetworkId, error::Error, handle::Network, identity, preset::Preset},
     crate::{discovery, groups, streams},
     iroh::{RelayMode, SecretKey},
     mosaik_primitives::Limits,
-    std::{collections::BTreeSet, net::SocketAddr},
+    std::{collections::BTreeSet, net::SocketAddr, path::PathBuf},
 };
 
 /// What a network runs with.
@@ -28,6 +28,8 @@ pub struct NetworkConfig {
     pub streams: streams::ConfigBuilder,
     /// The groups' configuration.
     pub groups: groups::ConfigBuilder,
+    /// Where the node keeps what outlives its process.
+    pub data_dir: Option<PathBuf>,
     /// What peers can make this node hold.
     pub limits: Limits,
     /// Where metrics are served over HTTP.
@@ -47,6 +49,7 @@ pub struct NetworkBuilder {
     discovery: discovery::ConfigBuilder,
     streams: streams::ConfigBuilder,
     groups: groups::ConfigBuilder,
+    data_dir: Option<PathBuf>,
     limits: Limits,
     #[cfg(feature = "prometheus")]
     prometheus_addr: Option<SocketAddr>,
@@ -77,7 +80,7 @@ impl NetworkBuilder {
         self
     }
 
-    /// The node's identity. Default: a new random key.
+    /// The node's identity. Default: the one kept in the data directory, or a new random key.
     pub fn with_secret_key<VALUE: Into<SecretKey>>(mut self, value: VALUE) -> Self {
         self.secret_key = Some(value.into());
         self
@@ -98,6 +101,17 @@ impl NetworkBuilder {
     /// The groups' configuration.
     pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
         self.groups = value;
+        self
+    }
+
+    /// A directory in which the node keeps what outlives its process: its groups' logs, and its
+    /// identity where none is given. Created where it is missing; one process at a time may use
+    /// it.
+    ///
+    /// Groups are durable then: what a member acknowledged is on its disk first, and a node that
+    /// starts again goes on as the member it was. Default: none, everything is in memory.
+    pub fn with_data_dir<VALUE: Into<PathBuf>>(mut self, value: VALUE) -> Self {
+        self.data_dir = Some(value.into());
         self
     }
 
@@ -124,10 +138,15 @@ impl NetworkBuilder {
             preset: self.preset.map_or_else(Preset::from_env, Ok)?,
             relay_mode: self.relay_mode,
             addresses: self.addresses,
-            secret_key: self.secret_key.unwrap_or_else(SecretKey::generate),
+            secret_key: match (self.secret_key, &self.data_dir) {
+                (Some(key), _) => key,
+                (None, Some(directory)) => identity::load(directory).map_err(Error::DataDir)?,
+                (None, None) => SecretKey::generate(),
+            },
             discovery: self.discovery,
             streams: self.streams,
             groups: self.groups,
+            data_dir: self.data_dir,
             limits: self.limits,
             #[cfg(feature = "prometheus")]
             prometheus_addr: self.prometheus_addr,

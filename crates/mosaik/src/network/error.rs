@@ -29,6 +29,9 @@ pub enum Error {
     /// The groups' configuration cannot work.
     #[error("Groups config error: {0}")]
     GroupsConfig(#[from] groups::ConfigBuilderError),
+    /// The data directory cannot be used.
+    #[error("Data directory error: {0}")]
+    DataDir(#[source] std::io::Error),
     /// The metrics exporter could not start.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

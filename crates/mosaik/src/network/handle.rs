@@ -13,7 +13,8 @@ use {
     },
     crate::{diagnostics, discovery::Discovery, groups::Groups, streams::Streams},
     core::time::Duration,
-    std::{net::SocketAddr, sync::Arc},
+    mosaik_storage::DiskStore,
+    std::{net::SocketAddr, path::PathBuf, sync::Arc},
 };
 
 /// How long closing waits for streams to hand over what they accepted.
@@ -66,6 +67,10 @@ impl Network {
         }
         diagnostics::describe();
 
+        let store = match config.data_dir.clone() {
+            Some(directory) => Some(open_store(directory).await?),
+            None => None,
+        };
         let endpoint = transport::bind(&config).await?;
         let listing = Listing::new(endpoint.addr());
         let tasks = Tasks::default();
@@ -85,7 +90,7 @@ impl Network {
             }
         };
         let streams = Streams::start(&links, &discovery, streams_config);
-        let groups = Groups::start(&links, &discovery, groups_config, departure_window);
+        let groups = Groups::start(&links, &discovery, groups_config, departure_window, store);
         let running = Running {
             links,
             tasks,
@@ -175,6 +180,15 @@ impl Running {
         drop(endpoint);
         released(&sockets).await;
     }
+}
+
+/// Opens the store of a data directory, in a thread that may wait for the disk.
+async fn open_store(directory: PathBuf) -> Result<DiskStore, Error> {
+    let opening = tokio::task::spawn_blocking(move || DiskStore::open(directory));
+    let opened = opening.await.map_err(std::io::Error::other);
+    opened
+        .and_then(|opened| opened.map_err(std::io::Error::other))
+        .map_err(Error::DataDir)
 }
 
 /// Resolves when the sockets are closed.

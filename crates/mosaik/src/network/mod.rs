@@ -8,6 +8,7 @@ mod builder;
 pub(crate) mod close;
 pub mod error;
 mod handle;
+mod identity;
 pub(crate) mod links;
 mod local;
 mod preset;

@@ -8,12 +8,14 @@ use {
             lanes::{Frame, LaneKind, LaneSender},
             link::Link,
             setup::Join,
+            store::DiskLog,
         },
         network::links::LinkError,
     },
     bytes::Bytes,
     core::any::Any,
-    mosaik_protocol::consensus::{Index, Outcome, Position, Term},
+    mosaik_protocol::consensus::{Entry, Index, LogIndex, Outcome, Position, Restored, Term},
+    mosaik_storage::StoreError,
     parking_lot::Mutex,
     std::sync::{Arc, atomic::AtomicBool},
     tokio::sync::{Notify, OwnedSemaphorePermit, oneshot},
@@ -128,6 +130,17 @@ pub(crate) enum LaneNews {
 #[derive(Debug)]
 pub(crate) enum Command {
     Join(Box<Join>),
+    /// What a group to be joined goes on from has been read.
+    Opened {
+        join: Box<Join>,
+        opened: Result<Box<(DiskLog, Restored)>, StoreError>,
+    },
+    /// What a core wanted read back has been read.
+    Fetched {
+        slot: Slot,
+        from: LogIndex,
+        entries: Result<Vec<Entry>, StoreError>,
+    },
     Propose(Propose),
     Read {
         slot: Slot,

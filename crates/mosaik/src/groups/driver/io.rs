@@ -6,7 +6,12 @@ use {
         peers::Peers,
         timers::Timers,
     },
-    crate::{PeerId, discovery::Discovery, groups::Config, network::links::Links},
+    crate::{
+        PeerId,
+        discovery::Discovery,
+        groups::{Config, store::Disk},
+        network::links::Links,
+    },
     core::time::Duration,
     mosaik_primitives::{
         Digest,
@@ -29,6 +34,8 @@ pub(super) struct Io {
     departure_window: Duration,
     pub(super) timers: Timers,
     pub(super) peers: Peers,
+    /// The node's store, where it has a data directory.
+    pub(super) disk: Option<Disk>,
     /// Scratch space for a core's outputs.
     pub(super) outputs: Outputs,
 }
@@ -40,6 +47,7 @@ impl Io {
         discovery: Discovery,
         config: Config,
         departure_window: Duration,
+        disk: Option<Disk>,
     ) -> Self {
         let peers = Peers::new(Arc::clone(&inbox), links.clone(), discovery.clone());
         Self {
@@ -52,6 +60,7 @@ impl Io {
             departure_window,
             timers: Timers::default(),
             peers,
+            disk,
             outputs: Outputs::new(),
         }
     }
@@ -61,8 +70,20 @@ impl Io {
         self.now = Instant::ZERO + self.origin.elapsed();
     }
 
+    /// The driver's clock, to be looked at elsewhere.
+    pub(super) fn clock(&self) -> impl Fn() -> Instant + use<> {
+        let origin = self.origin;
+        move || Instant::ZERO + origin.elapsed()
+    }
+
+    /// When the next timer is due, by the runtime's clock.
+    pub(super) fn wake_at(&self) -> Option<tokio::time::Instant> {
+        let at = self.timers.next().filter(|at| *at < Instant::FAR_FUTURE)?;
+        Some(self.runtime_time(at))
+    }
+
     /// The runtime's clock at an instant of the driver's, which must be of a reasonable future.
-    pub(super) fn runtime_time(&self, at: Instant) -> tokio::time::Instant {
+    fn runtime_time(&self, at: Instant) -> tokio::time::Instant {
         let wait = at.since(Instant::ZERO).min(Duration::from_hours(24 * 365));
         self.origin + wait
     }
@@ -87,6 +108,15 @@ impl Io {
     pub(super) fn close_bond(&self, slot: Slot, peer: PeerId, code: u32) {
         let wish = Wish::CloseBond { peer, code };
         self.inbox.tell(Command::Wish { slot, wish });
+    }
+
+    /// Runs what may wait for a disk; the network closes when it has ended.
+    pub(super) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        let running = tokio::task::spawn_blocking(work);
+        self.links.tasks().spawn_to_end(async move {
+            // A panic in it has been shown; who waits for the outcome has its own patience.
+            drop(running.await);
+        });
     }
 
     /// This node.

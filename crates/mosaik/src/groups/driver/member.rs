@@ -15,7 +15,7 @@ use {
             error::Halted,
             setup::{Join, Machine, Shared},
             status::{self, GroupStatus},
-            store::Store,
+            store::{Done, Store},
             when::Leadership,
         },
         network::close::{Cancelled, groups as reasons},
@@ -23,9 +23,10 @@ use {
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
     mosaik_protocol::consensus::{
-        Core, Input, LogIndex, Outcome, Outputs, PeerKey, Proposal, RoleName, StartError, Status,
-        Token,
+        Core, Entry, Input, LogIndex, Outcome, Outputs, PeerKey, Proposal, Restored, RoleName,
+        StartError, Status, Token,
     },
+    mosaik_storage::StoreError,
     slab::Slab,
     std::{
         collections::{BTreeMap, BTreeSet, VecDeque},
@@ -99,8 +100,14 @@ pub(super) enum Over {
 
 impl Member {
     /// Starts the core.
-    pub(super) fn start(mut join: Box<Join>, io: &mut Io) -> Result<Self, NotStarted> {
-        let restored = join.store.restored();
+    pub(super) fn start(
+        mut join: Box<Join>,
+        (store, restored): (Store, Restored),
+        io: &mut Io,
+    ) -> Result<Self, NotStarted> {
+        if let Store::Disk(log) = &store {
+            join.core.incarnation = log.incarnation();
+        }
         let mut outputs = Outputs::new();
         let core = match Core::new(join.core.clone(), restored, io.now, &mut outputs) {
             Ok(core) => core,
@@ -110,7 +117,7 @@ impl Member {
             slot: join.slot,
             config: join.config,
             core,
-            store: join.store,
+            store,
             machine: join.machine,
             shared: join.shared,
             bonds: BTreeMap::new(),
@@ -219,6 +226,25 @@ impl Member {
     pub(super) fn on_leave_timer(&mut self) {
         self.leave_timer = None;
         self.over.get_or_insert(Over::Left);
+    }
+
+    /// The end of what was to be stored.
+    pub(super) fn on_stored(&mut self, done: Done) {
+        match done.result {
+            Ok(()) => {
+                self.shared.metrics.store_time.record(done.took);
+                self.confirm = self.confirm.max(done.token);
+            }
+            Err(error) => self.halt(Halted::Storage(error.to_string().into())),
+        }
+    }
+
+    /// What was to be read back.
+    pub(super) fn on_fetched(&mut self, from: LogIndex, entries: Result<Vec<Entry>, StoreError>) {
+        match entries {
+            Ok(entries) => self.inputs.push_back(Input::Fetched { from, entries }),
+            Err(error) => self.halt(Halted::Storage(error.to_string().into())),
+        }
     }
 
     /// The core's deadline has come.
@@ -340,6 +366,10 @@ impl Member {
 
     /// The end of the group on this node: nobody who waits is left waiting.
     pub(super) fn end(mut self, over: &Over, io: &mut Io) {
+        let keeps_place = self
+            .leaving
+            .as_ref()
+            .is_none_or(|leaving| leaving.keeps_place);
         // Ends what waits, telling what surely is not done from what cannot be known.
         self.handle(Input::StorageFailed, io);
         let code = match over {
@@ -364,6 +394,11 @@ impl Member {
             Over::Halted(why) => Some(why.clone()),
         };
         self.shared.end(why);
+        if let (Over::Left, false, Store::Disk(log), Some(disk)) =
+            (over, keeps_place, &self.store, &mut io.disk)
+        {
+            disk.remove(log.group(), io.now);
+        }
         self.machine.close();
     }
 

@@ -2,20 +2,28 @@
 
 use {
     super::{
+        inbox::Command,
         io::{Io, peer_key},
         member::{Member, Over},
     },
     crate::{
         PeerId,
-        groups::{error::Halted, event::Event, lanes::Frame, status::peer_id},
+        groups::{
+            error::Halted,
+            event::Event,
+            lanes::Frame,
+            status::peer_id,
+            store::{self, Store},
+        },
         network::close::ProtocolViolation,
     },
     bytes::Bytes,
     mosaik_primitives::Digest,
     mosaik_protocol::consensus::{
-        self, CommittedEntry, Input, Message, Outcome, Output, Outputs, ProposalId, ReadId,
-        ReadOutcome,
+        self, CommittedEntry, Input, LogIndex, Message, Outcome, Output, Outputs, ProposalId,
+        ReadId, ReadOutcome, Token, Write,
     },
+    std::sync::Arc,
 };
 
 impl Member {
@@ -25,8 +33,7 @@ impl Member {
             match output {
                 Output::Send(message) => self.send(&message),
                 Output::Persist { token, writes } => {
-                    let stored = self.store.persist(token, writes);
-                    self.confirm = self.confirm.max(stored);
+                    self.persist(token, writes, io);
                 }
                 Output::Apply(entries) => self.apply(entries),
                 Output::Fetch {
@@ -34,8 +41,7 @@ impl Member {
                     upto,
                     max_bytes,
                 } => {
-                    let entries = self.store.read(from, upto, max_bytes);
-                    self.inputs.push_back(Input::Fetched { from, entries });
+                    self.fetch((from, upto), max_bytes, io);
                 }
                 Output::FetchSnapshot { meta, source } => {
                     self.machine.synchronise(*meta, source);
@@ -66,6 +72,43 @@ impl Member {
             metrics.bytes_sent.increment(len);
         } else {
             metrics.messages_dropped.increment(1);
+        }
+    }
+
+    fn persist(&mut self, token: Token, writes: Vec<Write>, io: &mut Io) {
+        match (&mut self.store, &mut io.disk) {
+            (Store::Memory(log), _) => {
+                log.persist(writes);
+                self.confirm = self.confirm.max(Some(token));
+            }
+            (Store::Disk(log), Some(disk)) => disk.persist(log, token, writes, io.now),
+            (Store::Disk(_), None) => unreachable!("a member on disk has a disk"),
+        }
+    }
+
+    /// Reads entries back; from a disk in a thread that may wait for it.
+    fn fetch(&mut self, range: (LogIndex, LogIndex), max_bytes: usize, io: &Io) {
+        let from = range.0;
+        match (&self.store, &io.disk) {
+            (Store::Memory(log), _) => {
+                let entries = log.fetch(from, range.1, max_bytes);
+                self.inputs.push_back(Input::Fetched { from, entries });
+            }
+            (Store::Disk(log), Some(disk)) => {
+                let (mut reader, group, slot) = (disk.reader(), log.group(), self.slot);
+                let inbox = Arc::clone(&io.inbox);
+                io.spawn_blocking(move || {
+                    let entries = store::fetch(&mut reader, group, range, max_bytes);
+                    // Before the news of it: the last handle to go closes the store.
+                    drop(reader);
+                    inbox.tell(Command::Fetched {
+                        slot,
+                        from,
+                        entries,
+                    });
+                });
+            }
+            (Store::Disk(_), None) => unreachable!("a member on disk has a disk"),
         }
     }
 

@@ -3,7 +3,7 @@
 use {
     super::{
         catalog::Seen,
-        inbox::{Command, Inbox, Slot},
+        inbox::{Command, Inbox, Propose, Slot, Wish},
         io::Io,
         lanes,
         member::{Member, NotStarted, Over},
@@ -11,18 +11,31 @@ use {
     },
     crate::{
         discovery::{Catalog, Discovery},
-        groups::{Config, error::Halted, setup::Join},
+        groups::{
+            Config,
+            error::Halted,
+            setup::Join,
+            store::{self, Disk, DiskLog, Done, Store},
+        },
         network::links::Links,
     },
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
-    mosaik_protocol::consensus::Input,
+    mosaik_protocol::consensus::{Input, Restored},
+    mosaik_storage::{DiskStore, StoreError},
     std::{
-        collections::{BTreeSet, HashMap},
+        collections::{BTreeSet, HashMap, hash_map::Entry},
         sync::{Arc, atomic::AtomicU32},
     },
     tokio::sync::{oneshot, watch},
 };
+
+/// Requests kept for a group that has not started yet; further ones are dropped, which tells who
+/// waits.
+const STASHED: usize = 4_096;
+
+/// What was asked of a group that has not started yet.
+type Opening = Vec<Command>;
 
 /// The driver of a node's groups.
 pub(crate) struct Driver {
@@ -32,6 +45,8 @@ pub(crate) struct Driver {
     pub(super) by_id: HashMap<Digest, Slot>,
     /// Groups that are joined again before they have been left.
     waiting: HashMap<Digest, Box<Join>>,
+    /// What was asked of groups that have not started yet.
+    opening: HashMap<Slot, Opening>,
     /// Groups that were told something in this round.
     pub(super) dirty: BTreeSet<Slot>,
     /// Slots handed out so far.
@@ -59,6 +74,7 @@ impl Driver {
         config: Config,
         departure_window: Duration,
         slots: Arc<AtomicU32>,
+        store: Option<DiskStore>,
     ) -> Self {
         let io = Io::new(
             inbox,
@@ -66,6 +82,7 @@ impl Driver {
             discovery.clone(),
             config,
             departure_window,
+            store.map(Disk::new),
         );
         lanes::serve(links, &io.inbox, &io.peers.names());
         Self {
@@ -74,6 +91,7 @@ impl Driver {
             members: HashMap::new(),
             by_id: HashMap::new(),
             waiting: HashMap::new(),
+            opening: HashMap::new(),
             dirty: BTreeSet::new(),
             slots,
             seen: Seen::default(),
@@ -87,10 +105,16 @@ impl Driver {
         let _close = CloseInbox(Arc::clone(&inbox));
         let mut commands = Vec::new();
         loop {
+            let (wake_at, clock) = (self.io.wake_at(), self.io.clock());
+            let mut stored = Vec::new();
             let catalog_changed = tokio::select! {
                 biased;
                 () = inbox.ready() => false,
-                () = sleep_until(&self.io) => false,
+                () = sleep_until(wake_at) => false,
+                done = stored_by(self.io.disk.as_mut(), clock) => {
+                    stored = done;
+                    false
+                }
                 changed = self.catalog.changed() => {
                     if changed.is_err() {
                         return;
@@ -102,6 +126,11 @@ impl Driver {
             if catalog_changed {
                 self.catalog.mark_unchanged();
                 self.read_catalog();
+            }
+            for done in stored {
+                if let Some(slot) = self.by_id.get(&done.group).copied() {
+                    self.with(slot, |member, _| member.on_stored(done));
+                }
             }
             inbox.take(&mut commands);
             for command in commands.drain(..) {
@@ -115,6 +144,13 @@ impl Driver {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Join(join) => self.join(join),
+            Command::Propose(Propose { slot, .. })
+            | Command::Read { slot, .. }
+            | Command::Wish { slot, .. }
+                if self.opening.contains_key(&slot) =>
+            {
+                self.stash(slot, command);
+            }
             Command::Propose(propose) => {
                 let (slot, now) = (propose.slot, self.io.now);
                 // Without its group it is dropped, which tells its caller.
@@ -132,6 +168,12 @@ impl Driver {
                 kind,
                 news,
             } => self.on_lane(peer, lane, kind, news),
+            Command::Opened { join, opened } => self.opened(join, opened),
+            Command::Fetched {
+                slot,
+                from,
+                entries,
+            } => self.with(slot, |member, _| member.on_fetched(from, entries)),
             Command::Applied(slot) => self.with(slot, |_, _| {}),
             Command::Halted { slot, why } => {
                 self.with(slot, |member, _| member.halt(why));
@@ -170,33 +212,94 @@ impl Driver {
     /// Starts a group, or keeps it until the one of the same id has left.
     fn join(&mut self, join: Box<Join>) {
         let id = *join.config.group_id();
-        if self.by_id.contains_key(&id) {
-            self.waiting.insert(id, join);
+        if self.closing.is_some() {
+            refuse(&join, None);
             return;
         }
-        let slot = join.slot;
-        match Member::start(join, &mut self.io) {
+        match self.by_id.entry(id) {
+            Entry::Occupied(_) => {
+                self.opening.insert(join.slot, Vec::new());
+                if let Some(before) = self.waiting.insert(id, join) {
+                    self.opening.remove(&before.slot);
+                    refuse(&before, None);
+                }
+            }
+            Entry::Vacant(free) => {
+                free.insert(join.slot);
+                self.open(join);
+            }
+        }
+    }
+
+    /// Reads what the group goes on from; from a disk in a thread that may wait for it.
+    fn open(&mut self, join: Box<Join>) {
+        let reader = self.io.disk.as_ref().filter(|_| join.durable);
+        let Some(mut reader) = reader.map(Disk::reader) else {
+            self.start(join, Store::memory(), Restored::default());
+            return;
+        };
+        self.opening.entry(join.slot).or_default();
+        let inbox = Arc::clone(&self.io.inbox);
+        self.io.spawn_blocking(move || {
+            let (id, fresh) = (*join.config.group_id(), join.core.incarnation);
+            let opened = store::open(&mut reader, id, fresh).map(Box::new);
+            // Before the news of it: the last handle to go closes the store.
+            drop(reader);
+            inbox.tell(Command::Opened { join, opened });
+        });
+    }
+
+    fn opened(&mut self, join: Box<Join>, opened: Result<Box<(DiskLog, Restored)>, StoreError>) {
+        match opened {
+            Ok(opened) => {
+                let (log, restored) = *opened;
+                self.start(join, Store::Disk(log), restored);
+            }
+            Err(error) => {
+                self.by_id.remove(join.config.group_id());
+                self.opening.remove(&join.slot);
+                refuse(&join, Some(Halted::Storage(error.to_string().into())));
+            }
+        }
+    }
+
+    /// Keeps a request until its group has started.
+    fn stash(&mut self, slot: Slot, command: Command) {
+        if let Some(stashed) = self.opening.get_mut(&slot)
+            && stashed.len() < STASHED
+        {
+            stashed.push(command);
+        }
+    }
+
+    fn start(&mut self, join: Box<Join>, store: Store, restored: Restored) {
+        let (slot, id) = (join.slot, *join.config.group_id());
+        match Member::start(join, (store, restored), &mut self.io) {
             Ok(member) => {
-                self.by_id.insert(id, slot);
                 self.members.insert(slot, member);
                 self.dirty.insert(slot);
                 self.io.list(id);
                 self.read_catalog();
             }
             Err(NotStarted { join, error }) => {
-                let why = Halted::Other(error.to_string().into());
-                tracing::error!(group = ?id, %error, "group cannot start on this node");
-                join.shared.end(Some(why));
-                join.machine.close();
+                self.by_id.remove(&id);
+                refuse(&join, Some(Halted::Other(error.to_string().into())));
             }
+        }
+        for command in self.opening.remove(&slot).unwrap_or_default() {
+            self.on_command(command);
         }
     }
 
     /// Leaves every group.
     fn close(&mut self, done: oneshot::Sender<()>) {
         for (_, join) in self.waiting.drain() {
-            join.shared.end(None);
-            join.machine.close();
+            self.opening.remove(&join.slot);
+            refuse(&join, None);
+        }
+        for slot in self.opening.keys().copied().collect::<Vec<_>>() {
+            let wish = Wish::Leave { for_good: false };
+            self.stash(slot, Command::Wish { slot, wish });
         }
         for (slot, member) in &mut self.members {
             member.leave(false, &mut self.io);
@@ -240,6 +343,7 @@ impl Driver {
             }
         }
         if self.members.is_empty()
+            && self.opening.is_empty()
             && let Some(done) = self.closing.take()
         {
             // Whoever closes may have stopped waiting.
@@ -248,10 +352,27 @@ impl Driver {
     }
 }
 
+/// A group that does not start.
+fn refuse(join: &Join, why: Option<Halted>) {
+    if let Some(why) = &why {
+        tracing::error!(group = ?join.config.group_id(), %why, "group cannot start on this node");
+    }
+    join.shared.end(why);
+    join.machine.close();
+}
+
 /// Sleeps until the next timer.
-async fn sleep_until(io: &Io) {
-    match io.timers.next() {
-        Some(at) if at < Instant::FAR_FUTURE => tokio::time::sleep_until(io.runtime_time(at)).await,
-        _ => std::future::pending().await,
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the store has done.
+async fn stored_by(disk: Option<&mut Disk>, clock: impl Fn() -> Instant) -> Vec<Done> {
+    match disk {
+        Some(disk) => disk.done(clock).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,10 +1,9 @@
-//! [`Store`]: where a member keeps its log and what it must not forget.
+//! [`MemoryLog`]: the log of a member that forgets it with its process.
 //!
-//! A member without a data directory keeps its log in memory, as the entries that the core
-//! handed over: their bytes are shared, not copied. Absent on purpose: what entries mean.
+//! Entries are kept as the core handed them over: their bytes are shared, not copied.
 
 use {
-    mosaik_protocol::consensus::{Entry, LogIndex, Position, Restored, Token, Write},
+    mosaik_protocol::consensus::{Entry, LogIndex, Position, Write},
     std::collections::VecDeque,
 };
 
@@ -17,7 +16,7 @@ pub(crate) struct MemoryLog {
 }
 
 impl MemoryLog {
-    fn write(&mut self, write: Write) {
+    pub(super) fn write(&mut self, write: Write) {
         match write {
             Write::Append(entries) => {
                 for entry in entries {
@@ -48,7 +47,7 @@ impl MemoryLog {
     }
 
     /// Entries from `from` to `upto`, of at most `max_bytes` unless the first alone is larger.
-    fn read(&self, from: LogIndex, upto: LogIndex, max_bytes: usize) -> Vec<Entry> {
+    pub(super) fn read(&self, from: LogIndex, upto: LogIndex, max_bytes: usize) -> Vec<Entry> {
         let Some(start) = from.0.checked_sub(self.base.0 + 1) else {
             return Vec::new();
         };
@@ -64,47 +63,6 @@ impl MemoryLog {
             })
             .cloned()
             .collect()
-    }
-}
-
-/// Where a member keeps its log.
-#[derive(Debug)]
-pub(crate) enum Store {
-    /// Nowhere beyond the process.
-    Memory(MemoryLog),
-}
-
-impl Store {
-    /// A store that forgets everything with its process.
-    pub(crate) fn memory() -> Self {
-        Self::Memory(MemoryLog::default())
-    }
-
-    /// What the member starts from.
-    pub(crate) fn restored(&mut self) -> Restored {
-        match self {
-            Self::Memory(_) => Restored::default(),
-        }
-    }
-
-    /// Stores what a step asks for; the token comes back at once where it is stored already.
-    #[expect(clippy::unnecessary_wraps, reason = "not every store is done at once")]
-    pub(crate) fn persist(&mut self, token: Token, writes: Vec<Write>) -> Option<Token> {
-        match self {
-            Self::Memory(log) => {
-                for write in writes {
-                    log.write(write);
-                }
-                Some(token)
-            }
-        }
-    }
-
-    /// Reads entries back.
-    pub(crate) fn read(&mut self, from: LogIndex, upto: LogIndex, max_bytes: usize) -> Vec<Entry> {
-        match self {
-            Self::Memory(log) => log.read(from, upto, max_bytes),
-        }
     }
 }
 

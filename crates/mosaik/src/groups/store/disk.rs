@@ -1,0 +1,409 @@
+//! The node's store and each member's part of it.
+
+use {
+    bytes::Bytes,
+    core::{future::poll_fn, task::Poll, time::Duration},
+    mosaik_primitives::{Digest, time::Instant},
+    mosaik_protocol::consensus::{
+        self, Entry, HardState, LogIndex, Position, Restored, Term, Token, Write,
+    },
+    mosaik_storage::{
+        Completion, DiskStore, GroupState, Incarnation, LogStore, StoreError, SubmitError,
+        WriteBatch,
+    },
+    std::collections::{HashMap, VecDeque},
+};
+
+/// Bytes of a log read at a time when a member starts.
+const READ_BYTES: usize = 8 << 20;
+
+/// The end of what a core asked to be stored.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) group: Digest,
+    /// The core's name for it; `None` where more of it follows.
+    pub(crate) token: Option<Token>,
+    pub(crate) result: Result<(), StoreError>,
+    pub(crate) took: Duration,
+}
+
+/// A batch under way.
+#[derive(Debug)]
+struct Waiting {
+    token: Option<Token>,
+    since: Instant,
+}
+
+/// The driver's handle on the node's store.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    store: DiskStore,
+    waiting: HashMap<u64, Waiting>,
+    /// What the store had no room for, in order.
+    overflow: VecDeque<(WriteBatch, Waiting)>,
+    /// Batches that were refused at once.
+    refused: Vec<Done>,
+}
+
+impl Disk {
+    pub(crate) fn new(store: DiskStore) -> Self {
+        Self {
+            store,
+            waiting: HashMap::new(),
+            overflow: VecDeque::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Another handle, to read with.
+    pub(crate) fn reader(&self) -> DiskStore {
+        self.store.clone()
+    }
+
+    /// Stores what a step of a member asks for. The outcome comes from [`Disk::done`].
+    pub(crate) fn persist(
+        &mut self,
+        log: &mut DiskLog,
+        token: Token,
+        writes: Vec<Write>,
+        now: Instant,
+    ) {
+        let mut batches = log.batches(writes).into_iter().peekable();
+        while let Some(batch) = batches.next() {
+            let token = batches.peek().is_none().then_some(token);
+            let waiting = Waiting { token, since: now };
+            self.submit(batch, waiting);
+        }
+    }
+
+    /// Forgets a group.
+    pub(crate) fn remove(&mut self, group: Digest, now: Instant) {
+        let batch = WriteBatch::new(group).remove();
+        let waiting = Waiting {
+            token: None,
+            since: now,
+        };
+        self.submit(batch, waiting);
+    }
+
+    fn submit(&mut self, batch: WriteBatch, waiting: Waiting) {
+        if self.overflow.is_empty() {
+            self.try_submit(batch, waiting);
+        } else {
+            self.overflow.push_back((batch, waiting));
+        }
+    }
+
+    /// Whether the store took it, or refused it for good.
+    fn try_submit(&mut self, batch: WriteBatch, waiting: Waiting) -> bool {
+        let group = batch.group;
+        match self.store.submit(batch) {
+            Ok(token) => {
+                self.waiting.insert(token.0, waiting);
+                true
+            }
+            Err(SubmitError::Full(batch)) => {
+                self.overflow.push_front((*batch, waiting));
+                false
+            }
+            Err(refused) => {
+                let reason = match refused {
+                    SubmitError::Refused { reason, .. } => reason,
+                    other => StoreError::Stopped {
+                        reason: other.to_string(),
+                    },
+                };
+                self.refused.push(Done {
+                    group,
+                    token: waiting.token,
+                    result: Err(reason),
+                    took: Duration::ZERO,
+                });
+                true
+            }
+        }
+    }
+
+    /// Waits for the end of batches.
+    pub(crate) async fn done(&mut self, now: impl Fn() -> Instant) -> Vec<Done> {
+        let mut completions = Vec::new();
+        poll_fn(|cx| {
+            if !self.refused.is_empty() {
+                return Poll::Ready(());
+            }
+            self.store.wake_on_completion(cx.waker());
+            self.store.completed(&mut completions);
+            if completions.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        let now = now();
+        let mut done = std::mem::take(&mut self.refused);
+        done.extend(completions.into_iter().filter_map(|completion| {
+            let Completion {
+                token,
+                group,
+                result,
+            } = completion;
+            let waiting = self.waiting.remove(&token.0)?;
+            Some(Done {
+                group,
+                token: waiting.token,
+                result,
+                took: now.since(waiting.since),
+            })
+        }));
+        while let Some((batch, waiting)) = self.overflow.pop_front() {
+            if !self.try_submit(batch, waiting) {
+                break;
+            }
+        }
+        done
+    }
+}
+
+/// A member's part of the node's store.
+#[derive(Debug)]
+pub(crate) struct DiskLog {
+    group: Digest,
+    incarnation: Incarnation,
+    /// The latest, which outlives a log that is emptied.
+    hard_state: Option<Bytes>,
+}
+
+/// Opens a group of the store, made where there is none, and reads what its member goes on from.
+/// May block.
+pub(crate) fn open(
+    store: &mut DiskStore,
+    group: Digest,
+    fresh: u64,
+) -> Result<(DiskLog, Restored), StoreError> {
+    let state = store.open(group, Incarnation(fresh))?;
+    let unreadable = |what: &str| StoreError::Corrupt {
+        file: "the node's store".to_owned(),
+        position: format!("group {group}"),
+        what: what.to_owned(),
+    };
+    let hard_state = state
+        .hard_state
+        .clone()
+        .map(HardState::decode)
+        .transpose()
+        .map_err(|_| unreadable("hard state"))?;
+    let snapshot = state
+        .snapshot
+        .as_ref()
+        .map(|snapshot| consensus::SnapshotMeta::decode(snapshot.meta.clone()))
+        .transpose()
+        .map_err(|_| unreadable("snapshot"))?;
+    let entries = read_all(store, group, &state)?;
+    let log = DiskLog {
+        group,
+        incarnation: state.incarnation,
+        hard_state: state.hard_state,
+    };
+    let restored = Restored {
+        hard_state,
+        snapshot,
+        entries,
+    };
+    Ok((log, restored))
+}
+
+fn read_all(
+    store: &mut DiskStore,
+    group: Digest,
+    state: &GroupState,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut next = state.base.index + 1;
+    while next <= state.last.index {
+        let read = store.entries(group, next..=state.last.index, READ_BYTES)?;
+        let Some(last) = read.last() else {
+            break;
+        };
+        next = last.index + 1;
+        entries.extend(read.into_iter().map(from_stored));
+    }
+    Ok(entries)
+}
+
+/// Reads entries back. May block.
+pub(crate) fn fetch(
+    store: &mut DiskStore,
+    group: Digest,
+    range: (LogIndex, LogIndex),
+    max_bytes: usize,
+) -> Result<Vec<Entry>, StoreError> {
+    let (from, upto) = range;
+    let entries = store.entries(group, from.0..=upto.0, max_bytes)?;
+    // Where the log begins later, nothing of what follows answers the question.
+    let found = entries.first().is_some_and(|first| first.index == from.0);
+    Ok(if found {
+        entries.into_iter().map(from_stored).collect()
+    } else {
+        Vec::new()
+    })
+}
+
+fn from_stored(entry: mosaik_storage::Entry) -> Entry {
+    Entry {
+        index: LogIndex(entry.index),
+        term: Term(entry.term),
+        body: entry.payload,
+    }
+}
+
+fn to_stored(entry: Entry) -> mosaik_storage::Entry {
+    mosaik_storage::Entry {
+        index: entry.index.0,
+        term: entry.term.0,
+        payload: entry.body,
+    }
+}
+
+impl DiskLog {
+    /// Which life of the node this member is.
+    pub(crate) const fn incarnation(&self) -> u64 {
+        self.incarnation.0
+    }
+
+    /// The group.
+    pub(crate) const fn group(&self) -> Digest {
+        self.group
+    }
+
+    /// What a step asks for as batches, each of which is stored whole or not at all.
+    ///
+    /// A batch has its own order, so that what does not fit it starts another one.
+    fn batches(&mut self, writes: Vec<Write>) -> Vec<WriteBatch> {
+        let mut batches = vec![WriteBatch::new(self.group)];
+        for write in writes {
+            let started = batches.last().is_some_and(|batch| {
+                let (appends, compacts) = (!batch.append.is_empty(), batch.compact_through);
+                match &write {
+                    Write::Truncate(_) => appends || compacts.is_some(),
+                    Write::Append(_) => compacts.is_some(),
+                    Write::Reset(_) => {
+                        appends || compacts.is_some() || batch.truncate_from.is_some()
+                    }
+                    _ => false,
+                }
+            });
+            if started {
+                batches.push(WriteBatch::new(self.group));
+            }
+            let batch = batches.pop().unwrap_or_else(|| WriteBatch::new(self.group));
+            batches.push(self.add(batch, write));
+        }
+        batches
+    }
+
+    fn add(&mut self, mut batch: WriteBatch, write: Write) -> WriteBatch {
+        match write {
+            Write::HardState(bytes) => {
+                self.hard_state = Some(bytes.clone());
+                batch.hard_state(bytes)
+            }
+            Write::Truncate(from) => {
+                let from = batch.truncate_from.map_or(from.0, |at| at.min(from.0));
+                batch.truncate_from(from)
+            }
+            Write::Append(entries) => batch.append(entries.into_iter().map(to_stored)),
+            Write::Reset(Position::ZERO) => {
+                batch = batch.remove().create(self.incarnation);
+                match self.hard_state.clone() {
+                    Some(bytes) => batch.hard_state(bytes),
+                    None => batch,
+                }
+            }
+            // Installing the snapshot that ends there has emptied the log.
+            Write::Compact(upto) => batch.compact_through(upto.0),
+            _ => batch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use {super::*, mosaik_storage::MemoryStore};
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry {
+            index: LogIndex(index),
+            term: Term(term),
+            body: Bytes::from_static(b"entry"),
+        }
+    }
+
+    fn log() -> DiskLog {
+        DiskLog {
+            group: Digest::hash(b"group"),
+            incarnation: Incarnation(7),
+            hard_state: None,
+        }
+    }
+
+    /// What a store holds after these writes.
+    fn stored(log: &mut DiskLog, steps: Vec<Vec<Write>>) -> (GroupState, Vec<u64>) {
+        let mut store = MemoryStore::default();
+        store.open(log.group, log.incarnation).expect("opened");
+        for writes in steps {
+            for batch in log.batches(writes) {
+                store.write(batch).expect("a batch that breaks no rule");
+            }
+        }
+        let state = store.load(log.group).expect("loaded").expect("there");
+        let all = state.base.index + 1..=state.last.index;
+        let entries = store.entries(log.group, all, usize::MAX).expect("read");
+        (state, entries.iter().map(|entry| entry.term).collect())
+    }
+
+    #[test]
+    fn steps_become_batches_in_their_order() {
+        let append = |range: std::ops::RangeInclusive<u64>, term| {
+            Write::Append(range.map(|index| entry(index, term)).collect())
+        };
+        let hard = Bytes::from_static(b"hard");
+        let (state, terms) = stored(
+            &mut log(),
+            vec![
+                vec![Write::HardState(hard.clone()), append(1..=5, 1)],
+                // A follower whose log is replaced twice in one step.
+                vec![
+                    Write::Truncate(LogIndex(4)),
+                    append(4..=6, 2),
+                    Write::Truncate(LogIndex(6)),
+                    append(6..=7, 3),
+                    Write::Compact(LogIndex(2)),
+                ],
+            ],
+        );
+        assert_eq!(terms, [1, 2, 2, 3, 3]);
+        assert_eq!((state.base.index, state.hard_state), (2, Some(hard)));
+    }
+
+    #[test]
+    fn a_member_that_changes_its_lineage_keeps_its_hard_state_and_incarnation() {
+        let hard = |text: &'static str| Write::HardState(Bytes::from_static(text.as_bytes()));
+        let mut log = log();
+        let (state, terms) = stored(
+            &mut log,
+            vec![
+                vec![hard("old"), Write::Append(vec![entry(1, 1)])],
+                vec![
+                    hard("new"),
+                    Write::Reset(Position::ZERO),
+                    Write::Append(vec![entry(1, 9)]),
+                ],
+                vec![Write::Reset(Position::ZERO)],
+            ],
+        );
+        assert!(terms.is_empty() && state.last.index == 0);
+        assert_eq!(state.hard_state, Some(Bytes::from_static(b"new")));
+        assert_eq!(state.incarnation, Incarnation(7));
+    }
+}
