@@ -40,7 +40,7 @@ pub use {
     groups::{
         Consistency,
         Consistency::{Strong, Weak},
-        GroupId, GroupKey,
+        Group, GroupId, GroupKey,
     },
     iroh,
     iroh::{SecretKey, Signature},
