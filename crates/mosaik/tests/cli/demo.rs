@@ -6,16 +6,24 @@ use {
 };
 
 #[test]
-fn the_demo_proves_that_everything_arrived() {
+fn the_demo_proves_that_everything_arrived_and_was_counted_though_the_leader_was_killed() {
     let place = Place::new();
-    let args = ["demo", "--nodes", "5", "--seconds", "2", "--rate", "2000"];
+    let args = ["demo", "--nodes", "5", "--seconds", "3", "--rate", "2000"];
     let mut demo = place.run(&args);
     demo.succeed(patience(60.0));
     let lines = demo.lines();
     let complete = lines
         .iter()
         .filter(|line| line.contains("all ") && line.ends_with("in order"));
-    assert_eq!(complete.count(), 4, "{lines:#?}");
+    assert_eq!(complete.count(), 3, "{lines:#?}");
+    let killed = lines.iter().filter(|line| line.contains("  killed after "));
+    assert_eq!(killed.count(), 1, "{lines:#?}");
+    let group = lines.iter().find(|line| line.starts_with("group  "));
+    let group = group.expect("a line about the group");
+    assert!(
+        group.contains("took over after") && group.ends_with("no count lost"),
+        "{group}"
+    );
     assert!(
         lines.iter().any(|line| line.contains("20/20 acquainted")),
         "{lines:#?}"

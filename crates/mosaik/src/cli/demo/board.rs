@@ -7,9 +7,35 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Totals of the recent past, for the curve.
 const HISTORY: usize = 240;
 
+/// A node's part in the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It is no member.
+    #[default]
+    None,
+    Member,
+    Leader,
+    /// It was a member, and was killed.
+    Killed,
+}
+
+/// What the group's members said of it at one time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct GroupSample {
+    /// Readings counted, all members together.
+    pub(crate) counted: u64,
+    /// The node that leads.
+    pub(crate) leader: Option<usize>,
+    /// The node that was killed while it led.
+    pub(crate) killed: Option<usize>,
+    /// How long it took until the others counted again.
+    pub(crate) takeover: Option<Duration>,
+}
+
 /// What one node said of itself at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeSample {
+    pub(crate) part: Part,
     /// Which of the nodes, by index, it has in its catalog.
     pub(crate) knows: Vec<bool>,
     /// Items sent (by the producer) or received, since the start.
@@ -29,6 +55,8 @@ pub(crate) struct Sample {
     pub(crate) at: Duration,
     /// By index; the first is the producer.
     pub(crate) nodes: Vec<NodeSample>,
+    /// Of the group, if there is one.
+    pub(crate) group: Option<GroupSample>,
 }
 
 /// One row of the board.
@@ -51,6 +79,7 @@ pub(crate) struct Board {
     pub(crate) rows: Vec<Row>,
     /// Items a second that arrived at all consumers together, the newest last.
     pub(crate) curve: VecDeque<u64>,
+    pub(crate) group: Option<GroupSample>,
     past: VecDeque<Sample>,
 }
 
@@ -68,6 +97,7 @@ impl Board {
             elapsed: Duration::ZERO,
             rows,
             curve: VecDeque::new(),
+            group: None,
             past: VecDeque::new(),
         }
     }
@@ -103,6 +133,7 @@ impl Board {
             row.sample = node.clone();
         }
         self.elapsed = sample.at;
+        self.group.clone_from(&sample.group);
         self.past.push_back(sample);
         self.curve.push_back(self.arriving().0 as u64);
         if self.curve.len() > HISTORY {
@@ -132,6 +163,26 @@ impl Board {
         self.rows.iter().skip(1)
     }
 
+    /// What the group does, in a few words.
+    pub(crate) fn group_line(&self) -> Option<String> {
+        let group = self.group.as_ref()?;
+        let name = |node: usize| self.rows[node].name.as_str();
+        let leader = group.leader.map_or_else(
+            || "no leader".to_owned(),
+            |leader| format!("{} leads", name(leader)),
+        );
+        let killed = match (group.killed, group.takeover) {
+            (None, _) => String::new(),
+            (Some(killed), None) => format!(", {} was killed", name(killed)),
+            (Some(killed), Some(took)) => {
+                let took = units::duration(took);
+                format!(", {} was killed, {took} to the next count", name(killed))
+            }
+        };
+        let counted = units::count(group.counted);
+        Some(format!("counted {counted}, {leader}{killed}"))
+    }
+
     /// One line for a terminal that is none.
     pub(crate) fn line(&self) -> String {
         let (known, pairs) = self.acquaintance();
@@ -145,9 +196,12 @@ impl Board {
         } else {
             "FAULTY"
         };
+        let group = self
+            .group_line()
+            .map_or_else(String::new, |group| format!("  {group}"));
         format!(
             "{:>5.1}s  {known}/{pairs} acquainted  sent {}  delivered {} ({} items/s, {}/s)  \
-             rtt {rtt}  {order}",
+             rtt {rtt}  {order}{group}",
             self.elapsed.as_secs_f64(),
             units::count(sent),
             units::count(received),
@@ -180,6 +234,12 @@ pub(super) mod tests {
         let mut board = Board::new(Duration::from_secs(10), names);
         for step in 0..samples {
             let node = |index: usize| NodeSample {
+                part: match index {
+                    1 => Part::Killed,
+                    2 => Part::Leader,
+                    3 => Part::Member,
+                    _ => Part::None,
+                },
                 knows: (0..nodes).map(|other| other != 2 || index == 2).collect(),
                 items: step * 250,
                 bytes: step * 10_000,
@@ -189,6 +249,12 @@ pub(super) mod tests {
             board.update(Sample {
                 at: Duration::from_millis(step * 250),
                 nodes: (0..nodes).map(node).collect(),
+                group: (nodes > 3).then_some(GroupSample {
+                    counted: step * 750,
+                    leader: Some(2),
+                    killed: Some(1),
+                    takeover: Some(Duration::from_millis(850)),
+                }),
             });
         }
         board
@@ -208,7 +274,8 @@ pub(super) mod tests {
         assert_eq!(
             board.line(),
             " 10.0s  16/20 acquainted  sent 10,000  delivered 40,000 (4.00 K items/s, 160 KB/s)  \
-             rtt 85 µs  in order"
+             rtt 85 µs  in order  counted 30,000, node2 leads, node1 was killed, 850 ms to the \
+             next count"
         );
     }
 

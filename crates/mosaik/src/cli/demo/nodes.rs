@@ -3,7 +3,9 @@
 use {
     super::{
         super::failure::Failure,
-        board::{NodeSample, Sample},
+        board::{NodeSample, Part, Sample},
+        group::{Counting, GroupReport, MEMBERS},
+        home::Home,
         reading::{Audit, Reading},
     },
     core::time::Duration,
@@ -29,21 +31,24 @@ use {
 };
 
 /// For the nodes to find each other, and for the consumers to get what is on its way.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two bursts at a given rate.
 const BURST: Duration = Duration::from_millis(2);
 
 /// All nodes of the demo.
 pub(crate) struct Nodes {
     networks: Vec<Network>,
+    /// Of those that live apart.
+    homes: Vec<Option<Arc<Home>>>,
     tallies: Vec<Arc<Tally>>,
+    counting: Counting,
     started: Instant,
 }
 
 /// What a node did, for the board.
 #[derive(Debug)]
-struct Tally {
-    items: AtomicU64,
+pub(crate) struct Tally {
+    pub(crate) items: AtomicU64,
     bytes: AtomicU64,
     clean: AtomicBool,
     stop: CancellationToken,
@@ -55,8 +60,10 @@ pub(crate) struct Report {
     pub(crate) sent: u64,
     /// How long sending took.
     pub(crate) took: Duration,
-    /// By consumer.
-    pub(crate) audits: Vec<Audit>,
+    /// By consumer; `None` for one that was killed.
+    pub(crate) audits: Vec<Option<Audit>>,
+    /// Of the group, if there is one.
+    pub(crate) group: Option<GroupReport>,
     /// How many of how many pairs knew each other when sending began.
     pub(crate) acquaintance: (usize, usize),
     /// How long that took.
@@ -69,19 +76,27 @@ impl Nodes {
         assert!(count >= 2, "a producer and a consumer");
         let network_id = Digest::random();
         let mut networks: Vec<Network> = Vec::with_capacity(count);
+        let mut homes = Vec::with_capacity(count);
         let started = Instant::now();
-        for _ in 0..count {
+        for index in 0..count {
             let mut discovery =
                 discovery::Config::builder().with_rtt_probe_interval(Duration::from_millis(500));
             if let Some(first) = networks.first() {
                 discovery = discovery.with_bootstrap(first.local().addr());
             }
-            let network = Network::builder(network_id)
+            let building = Network::builder(network_id)
                 .with_preset(Preset::Isolated)
                 .with_discovery(discovery)
-                .build()
-                .await?;
-            networks.push(network);
+                .build();
+            let is_member = count >= MEMBERS.end && MEMBERS.contains(&index);
+            if is_member {
+                let home = Home::new()?;
+                networks.push(home.run(building).await??);
+                homes.push(Some(Arc::new(home)));
+            } else {
+                networks.push(building.await?);
+                homes.push(None);
+            }
         }
         let tally = || {
             Arc::new(Tally {
@@ -91,10 +106,17 @@ impl Nodes {
                 stop: CancellationToken::new(),
             })
         };
-        let tallies = networks.iter().map(|_| tally()).collect();
+        let tallies: Vec<_> = networks.iter().map(|_| tally()).collect();
+        let members = networks.iter().zip(&homes).zip(&tallies).enumerate();
+        let members = members.filter_map(|(node, ((network, home), tally))| {
+            Some((node, network, home.as_ref()?, tally))
+        });
+        let counting = Counting::start(members).await?;
         Ok(Self {
             networks,
+            homes,
             tallies,
+            counting,
             started,
         })
     }
@@ -113,11 +135,19 @@ impl Nodes {
             .iter()
             .map(|network| network.local().id())
             .collect();
+        let group = self.counting.sample();
         let nodes = self.networks.iter().zip(&self.tallies).enumerate();
         let nodes = nodes.map(|(index, (network, tally))| {
             let catalog = network.discovery().catalog();
             let rtt = |peer: &PeerId| network.discovery().rtt(peer);
+            let part = match &group {
+                Some(group) if group.killed == Some(index) => Part::Killed,
+                Some(group) if group.leader == Some(index) => Part::Leader,
+                Some(_) if MEMBERS.contains(&index) => Part::Member,
+                _ => Part::None,
+            };
             NodeSample {
+                part,
                 knows: ids.iter().map(|id| catalog.get(id).is_some()).collect(),
                 items: tally.items.load(Ordering::Relaxed),
                 bytes: tally.bytes.load(Ordering::Relaxed),
@@ -132,6 +162,7 @@ impl Nodes {
         Sample {
             at: self.started.elapsed(),
             nodes: nodes.collect(),
+            group: group.clone(),
         }
     }
 
@@ -143,15 +174,7 @@ impl Nodes {
         mut stopped: watch::Receiver<bool>,
     ) -> Result<Report, Failure> {
         let stream_id = StreamId::from("readings");
-        let consumers: Vec<_> = self.networks[1..]
-            .iter()
-            .zip(&self.tallies[1..])
-            .map(|(network, tally)| {
-                let builder = network.streams().consumer::<Reading>();
-                let consumer = builder.with_stream_id(stream_id).build();
-                tokio::spawn(consume(consumer, tally.clone()))
-            })
-            .collect();
+        let consumers = self.consume(stream_id);
         let others = consumers.len();
         let mut producer = self.networks[0]
             .streams()
@@ -164,6 +187,7 @@ impl Nodes {
         let acquainted = async {
             self.acquainted().await;
             subscribed.await;
+            self.counting.online().await;
         };
         let acquainted = tokio::select! {
             // Short of it, the demo goes on and reports it.
@@ -177,16 +201,48 @@ impl Nodes {
         }
         let begun = Instant::now();
         let until = begun + length;
-        let sent = produce(&mut producer, until, rate, &self.tallies[0], stopped).await?;
+        let mut interrupted = stopped.clone();
+        let striking = async {
+            tokio::select! {
+                // The same for a demo that was stopped and one whose handle to stop it is gone.
+                _ = interrupted.wait_for(|stopped| *stopped) => {}
+                () = sleep(length / 3) => self.counting.strike().await,
+            }
+        };
+        let producing = produce(&mut producer, until, rate, &self.tallies[0], stopped);
+        let (sent, ()) = tokio::join!(producing, striking);
+        let sent = sent?;
         let took = begun.elapsed();
         let audits = self.finish(consumers, sent).await?;
         Ok(Report {
             sent,
             took,
             audits,
+            group: self.counting.report().await,
             acquaintance,
             acquainted_after,
         })
+    }
+
+    /// Lets all but the first node receive, each where it lives.
+    fn consume(&self, stream_id: StreamId) -> Vec<JoinHandle<Audit>> {
+        self.networks[1..]
+            .iter()
+            .zip(&self.homes[1..])
+            .zip(&self.tallies[1..])
+            .map(|((network, home), tally)| {
+                let streams = network.streams().clone();
+                let tally = Arc::clone(tally);
+                let consuming = async move {
+                    let builder = streams.consumer::<Reading>();
+                    consume(builder.with_stream_id(stream_id).build(), tally).await
+                };
+                match home {
+                    Some(home) => home.spawn(consuming),
+                    None => tokio::spawn(consuming),
+                }
+            })
+            .collect()
     }
 
     /// Waits until every consumer has everything, or nothing has come for a while.
@@ -194,11 +250,13 @@ impl Nodes {
         &self,
         consumers: Vec<JoinHandle<Audit>>,
         sent: u64,
-    ) -> Result<Vec<Audit>, Failure> {
+    ) -> Result<Vec<Option<Audit>>, Failure> {
+        let killed = self.counting.killed();
         let received = || -> Vec<u64> {
-            self.tallies[1..]
-                .iter()
-                .map(|tally| tally.items.load(Ordering::Relaxed))
+            let tallies = self.tallies.iter().enumerate().skip(1);
+            tallies
+                .filter(|(node, _)| Some(*node) != killed)
+                .map(|(_, tally)| tally.items.load(Ordering::Relaxed))
                 .collect()
         };
         let mut seen = received();
@@ -213,13 +271,14 @@ impl Nodes {
         // A little longer, for what must not come: more than was sent.
         sleep(Duration::from_millis(100)).await;
         let mut audits = Vec::new();
-        for (consumer, tally) in consumers.into_iter().zip(&self.tallies[1..]) {
+        for ((consumer, tally), node) in consumers.into_iter().zip(&self.tallies[1..]).zip(1..) {
             tally.stop.cancel();
-            audits.push(
-                consumer
-                    .await
-                    .map_err(|error| Failure::new(error.to_string()))?,
-            );
+            let audit = consumer.await;
+            audits.push(match audit {
+                Ok(audit) => Some(audit),
+                Err(_) if killed == Some(node) => None,
+                Err(error) => return Err(Failure::new(error.to_string())),
+            });
         }
         Ok(audits)
     }
@@ -250,9 +309,18 @@ impl Nodes {
         (known.sum(), count * (count - 1))
     }
 
-    /// Closes all nodes.
+    /// Closes all nodes that were not killed.
     pub(crate) async fn close(self) {
-        futures::future::join_all(self.networks.into_iter().map(Network::close)).await;
+        let killed = self.counting.killed();
+        let (dead, alive): (Vec<_>, Vec<_>) = self
+            .networks
+            .into_iter()
+            .enumerate()
+            .partition(|(node, _)| Some(*node) == killed);
+        let closing = alive.into_iter().map(|(_, network)| network.close());
+        futures::future::join_all(closing).await;
+        // The killed say nothing, not even that they were not closed.
+        dead.into_iter().for_each(core::mem::forget);
     }
 }
 

@@ -1,7 +1,10 @@
 //! The board drawn on a terminal.
 
 use {
-    super::{super::units, board::Board},
+    super::{
+        super::units,
+        board::{Board, Part},
+    },
     ratatui::{
         Frame,
         layout::{Constraint, Layout, Rect},
@@ -27,11 +30,13 @@ pub(crate) fn draw(board: &Board, frame: &mut Frame<'_>) {
     let area = frame.area();
     // Who knows whom stands beside the nodes, else below them, else there is no room for it.
     let beside = matrix_width + TABLE_WIDTH <= area.width;
-    let below = !beside && matrix_width <= area.width && 2 * panel + CURVE_MIN + 2 <= area.height;
-    let [title, top, bottom, curve, footer] = Layout::vertical([
+    let below = !beside && matrix_width <= area.width && 2 * panel + CURVE_MIN + 3 <= area.height;
+    let group = board.group_line();
+    let [title, top, bottom, counts, curve, footer] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(panel),
         Constraint::Length(if below { panel } else { 0 }),
+        Constraint::Length(u16::from(group.is_some())),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
@@ -47,6 +52,10 @@ pub(crate) fn draw(board: &Board, frame: &mut Frame<'_>) {
     }
     if below {
         draw_matrix(board, frame, bottom);
+    }
+    if let Some(group) = group {
+        let label = Span::from(" group  ").bold();
+        frame.render_widget(Line::from(vec![label, group.into()]), counts);
     }
     if curve.height >= CURVE_MIN {
         draw_curve(board, frame, curve);
@@ -126,10 +135,13 @@ fn draw_nodes(board: &Board, frame: &mut Frame<'_>, area: Rect) {
         .chain(heads);
     let others = board.rows.len().saturating_sub(1);
     let rows = board.rows.iter().enumerate().map(|(index, row)| {
-        let role = match (index, row.sample.clean) {
-            (0, _) => "producer".fg(Color::Cyan),
-            (_, true) => "in order".fg(Color::Green),
+        let role = match (row.sample.part, row.sample.clean) {
+            _ if index == 0 => "producer".fg(Color::Cyan),
             (_, false) => "FAULTY".fg(Color::Red).bold(),
+            (Part::Killed, _) => "killed".fg(Color::Red),
+            (Part::Leader, _) => "leads".fg(Color::Magenta),
+            (Part::Member, _) => "counts".fg(Color::Green),
+            (Part::None, _) => "in order".fg(Color::Green),
         };
         Row::new(vec![
             Cell::from(format!("{:.9}", row.name)),
@@ -191,6 +203,10 @@ mod tests {
             "85 µs",
             "producer",
             "3/4",
+            "counted 14,250, node2 leads, node1 was killed, 850 ms",
+            "killed",
+            "leads",
+            "counts",
         ] {
             assert!(screen.contains(part), "{part} is missing:\n{screen}");
         }
