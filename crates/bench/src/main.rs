@@ -4,6 +4,7 @@
 //! counts is therefore the ratio to the transport alone, which is measured right next to each
 //! figure. BENCHMARKS.md says how to read the report.
 
+mod groups;
 mod measure;
 mod nodes;
 mod raw;

@@ -44,6 +44,18 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// The share of one processor that this process uses, over `window`.
+    pub(crate) async fn busy(window: Duration) -> f64 {
+        /// The system's ticks a second; 100 wherever Linux runs today.
+        const TICKS: f64 = 100.0;
+        let (started, used) = (Instant::now(), processor_ticks());
+        tokio::time::sleep(window).await;
+        let ticks = processor_ticks().zip(used).map(|(now, then)| now - then);
+        ticks.unwrap_or_default() as f64 / TICKS / started.elapsed().as_secs_f64()
+    }
+}
+
 /// How much happened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {

@@ -1,6 +1,7 @@
 //! Nodes: how fast they start and find each other, and what they hold.
 
 use {
+    crate::groups,
     core::time::Duration,
     mosaik::{
         Network, discovery,
@@ -101,6 +102,7 @@ pub(crate) async fn memory_here(what: &str) -> Result<f64, String> {
     match what {
         "idle-node" => Ok(idle_node().await),
         "idle-subscription" => Ok(idle_subscription().await),
+        "group-1000" | "group-1000-idle" | "group-memory" => Ok(groups::many_here(what).await),
         _ => Err(format!("{what} is nothing whose memory is measured")),
     }
 }
@@ -169,7 +171,7 @@ async fn subscribe(
 }
 
 /// Resident memory of this process in kibibytes.
-fn resident_kib() -> f64 {
+pub(crate) fn resident_kib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status")
         .expect("memory is measured where the system tells it in /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -2,6 +2,7 @@
 
 use {
     crate::{
+        groups,
         measure::Rate,
         nodes,
         raw::Pair,
@@ -149,7 +150,8 @@ pub(crate) fn select(names: &[String]) -> Vec<Figure> {
                 .iter()
                 .any(|name| figure.name.starts_with(name.as_str()))
     };
-    FIGURES.iter().filter(wanted).copied().collect()
+    let all = FIGURES.iter().chain(groups::FIGURES);
+    all.filter(wanted).copied().collect()
 }
 
 /// Measures one figure once, on a runtime of its own.
@@ -192,7 +194,7 @@ fn measure_on(runtime: &Runtime, figure: &Figure, window: Duration) -> Outcome {
         "start" => Outcome::alone(runtime.block_on(nodes::starting())),
         "join-100" => Outcome::alone(runtime.block_on(nodes::complete(100))),
         "idle-node" | "idle-subscription" => Outcome::alone(nodes::memory_of(figure.name)),
-        other => unreachable!("{other} is listed but not measured"),
+        other => groups::measure(runtime, other, window),
     }
 }
 

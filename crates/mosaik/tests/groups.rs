@@ -5,11 +5,17 @@ mod support;
 use {
     mosaik::{
         Digest, Network, UniqueId,
-        groups::{ApplyContext, ConsensusConfig, Consistency, Group, LogReplaySync, StateMachine},
+        groups::{
+            ApplyContext, CommandError, ConsensusConfig, Consistency, Event, Group, Halted, Index,
+            LogReplaySync, PanicPolicy, QueryError, StateMachine,
+        },
     },
     std::{path::PathBuf, time::Duration},
     support::{isolated, network_id, node, node_knowing, nodes, until, within},
 };
+
+/// The command at which counters panic.
+const POISON: i64 = i64::MIN;
 
 /// Adds up; also remembers how many commands it was given.
 #[derive(Default)]
@@ -29,6 +35,7 @@ impl StateMachine for Counter {
     }
 
     fn apply(&mut self, command: i64, _: &dyn ApplyContext) {
+        assert_ne!(command, POISON, "what no counter can count");
         self.sum += command;
         self.commands += 1;
     }
@@ -73,10 +80,14 @@ impl Drop for Directory {
 }
 
 fn join(node: &Network) -> Group<Counter> {
+    join_with(node, quick())
+}
+
+fn join_with(node: &Network, consensus: ConsensusConfig) -> Group<Counter> {
     node.groups()
         .with_key("the key")
         .with_state_machine(Counter::default())
-        .with_consensus_config(quick())
+        .with_consensus_config(consensus)
         .join()
 }
 
@@ -284,4 +295,161 @@ async fn joining_twice_gives_the_same_group_and_the_last_handle_leaves() {
     drop(three);
     drop(join(&node));
     within("close", node.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_stops_the_group_on_the_node_and_nothing_else() {
+    let node = node(network_id()).await;
+    let group = join(&node);
+    let other = node.groups().with_key("another key").join();
+    within("online", group.when().online()).await;
+    within("online", other.when().online()).await;
+    let mut events = group.events();
+    within("a command", group.execute(1))
+        .await
+        .expect("executed");
+    let refused = within("the end of the command", group.execute(POISON)).await;
+    assert!(
+        matches!(&refused, Err(CommandError::Unknown { commands, .. }) if commands == &[POISON]),
+        "committed, but not applied here: {refused:?}"
+    );
+    within("the end of the group", group.ended()).await;
+    let Some(Halted::Panicked { index, message }) = group.status().halted else {
+        panic!("it says why: {:?}", group.status());
+    };
+    assert_eq!(index, Index::from(2_u64));
+    assert!(message.contains("what no counter can count"), "{message}");
+    let told = within("the event", async {
+        loop {
+            if let Event::Halted(why) = events.recv().await.expect("an event") {
+                return why;
+            }
+        }
+    });
+    assert!(matches!(told.await, Halted::Panicked { .. }));
+    let late = within("a late query", group.query((), Consistency::Strong)).await;
+    assert!(matches!(late, Err(QueryError::GroupTerminated)), "{late:?}");
+    within("another group", other.execute(()))
+        .await
+        .expect("executed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_command_is_skipped_on_every_member_where_that_is_the_policy() {
+    let nodes = nodes(network_id(), 3).await;
+    let policy = ConsensusConfig {
+        panic_policy: PanicPolicy::Skip,
+        ..quick()
+    };
+    let groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, policy.clone()))
+        .collect();
+    for group in &groups {
+        within("online", group.when().online()).await;
+    }
+    let mut events = groups[0].events();
+    within("commands", groups[0].execute_many([1, POISON, 2]))
+        .await
+        .expect("executed");
+    for group in &groups {
+        assert_eq!(sum(group).await, (3, 2));
+        assert_eq!(group.committed(), Index::from(3_u64));
+    }
+    let skipped = within("the event", async {
+        loop {
+            if let Event::Quarantined { index, .. } = events.recv().await.expect("an event") {
+                return index;
+            }
+        }
+    });
+    assert_eq!(skipped.await, Index::from(2_u64));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_surely_were_not_executed_come_back() {
+    let node = node(network_id()).await;
+    let alone = ConsensusConfig {
+        min_voters: 2,
+        forward_timeout: Duration::from_millis(200),
+        query_timeout: Duration::from_millis(200),
+        ..quick()
+    };
+    let group = join_with(&node, alone);
+    let offline = within("offline", group.execute_many([1, 2])).await;
+    assert!(
+        matches!(&offline, Err(CommandError::Offline(commands)) if commands == &[1, 2]),
+        "{offline:?}"
+    );
+    let unread = within("unanswered", group.query((), Consistency::Strong)).await;
+    assert!(matches!(unread, Err(QueryError::Offline(()))), "{unread:?}");
+    let nothing = within("nothing", group.execute_many([])).await;
+    assert!(matches!(nothing, Err(CommandError::NoCommands)));
+    let too_many = within("too many", group.execute_many(0..70_000)).await;
+    assert!(
+        matches!(&too_many, Err(CommandError::TooMany { commands, .. }) if commands.len() == 70_000)
+    );
+    within("close", node.close()).await;
+    let closed = within("closed", group.execute(1)).await;
+    assert!(
+        matches!(closed, Err(CommandError::GroupTerminated)),
+        "{closed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_acknowledged() {
+    let mut nodes = nodes(network_id(), 3).await;
+    let consensus = ConsensusConfig {
+        forward_timeout: Duration::from_secs(1),
+        query_timeout: Duration::from_secs(1),
+        // Nobody is replaced during the test.
+        max_missed_heartbeats: 10_000,
+        ..quick()
+    };
+    let mut groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, consensus.clone()))
+        .collect();
+    for group in &groups {
+        within("online", group.when().online()).await;
+    }
+    until("three voters", || {
+        groups
+            .iter()
+            .all(|group| group.status().voters().count() == 3)
+    })
+    .await;
+    within("a command", groups[0].execute(1))
+        .await
+        .expect("executed");
+    let (leader, _) = roles(&groups);
+    nodes.swap(0, leader);
+    groups.swap(0, leader);
+    // Two die without a word: their sockets are gone, and nobody says goodbye.
+    for node in nodes.drain(1..) {
+        node.local().endpoint().close().await;
+        std::mem::forget(node);
+    }
+    let unknown = within("the end of a command", groups[0].execute(2)).await;
+    assert!(
+        matches!(
+            &unknown,
+            Err(CommandError::Unknown { .. } | CommandError::Offline(_))
+        ),
+        "{unknown:?}"
+    );
+    let unread = within(
+        "the end of a query",
+        groups[0].query((), Consistency::Strong),
+    )
+    .await;
+    assert!(matches!(unread, Err(QueryError::Offline(()))), "{unread:?}");
+    let weak = groups[0].query((), Consistency::Weak).await;
+    assert_eq!(
+        weak.expect("an answer").result,
+        (1, 1),
+        "weak ones are still answered"
+    );
+    within("offline", groups[0].when().offline()).await;
 }

@@ -1,7 +1,8 @@
 //! What each metric means. Names and labels are part of the public contract.
 
 use {
-    metrics::{Unit, describe_counter, describe_gauge},
+    crate::groups::descriptions as groups,
+    metrics::{Unit, describe_counter, describe_gauge, describe_histogram},
     std::sync::Once,
 };
 
@@ -13,7 +14,13 @@ pub(crate) fn describe() {
         for (name, unit, text) in COUNTERS {
             describe_counter!(*name, *unit, *text);
         }
-        for (name, text) in GAUGES {
+        for (name, text) in groups::COUNTERS {
+            describe_counter!(*name, Unit::Count, *text);
+        }
+        for (name, unit, text) in groups::HISTOGRAMS {
+            describe_histogram!(*name, *unit, *text);
+        }
+        for (name, text) in GAUGES.iter().chain(groups::GAUGES) {
             describe_gauge!(*name, *text);
         }
     });

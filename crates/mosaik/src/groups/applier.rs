@@ -8,10 +8,13 @@
 
 use {
     super::{
+        config::GroupConfig,
+        consensus::PanicPolicy,
         context::{ApplyContext, Applying, Committed},
         cursor::Cursor,
         driver::{Command, Inbox, Question, Reply, Slot},
         error::{Halted, QueryError},
+        event::Event,
         index::Index,
         machine::StateMachine,
         query::QueryResultAt,
@@ -20,7 +23,6 @@ use {
     crate::{NetworkId, PeerId, primitives::Datum},
     bytes::Bytes,
     core::{any::Any, panic::AssertUnwindSafe},
-    mosaik_primitives::Digest,
     mosaik_protocol::consensus::{
         self, CommittedEntry, EntryBody, LogIndex, Outcome, ReadOutcome, SnapshotMeta,
     },
@@ -134,9 +136,15 @@ impl<M: StateMachine> Applier<M> {
     }
 
     /// Runs the machine until the group ends.
-    pub(super) async fn run(self: Arc<Self>, machine: M, network: NetworkId, group: Digest) {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        machine: M,
+        network: NetworkId,
+        config: Arc<GroupConfig>,
+    ) {
         let mut runner = Runner {
-            applying: Applying::new(network, group, Cursor::zero()),
+            applying: Applying::new(network, *config.group_id(), Cursor::zero()),
+            policy: config.consensus().panic_policy,
             machine,
             shared: Arc::clone(&self.shared),
             halted: None,
@@ -300,6 +308,7 @@ impl<M: StateMachine> Machine for Applier<M> {
 struct Runner<M: StateMachine> {
     machine: M,
     applying: Applying,
+    policy: PanicPolicy,
     shared: Arc<Shared>,
     halted: Option<Halted>,
 }
@@ -339,7 +348,16 @@ impl<M: StateMachine> Runner<M> {
                 break;
             }
         }
-        self.run(commands)?;
+        match self.policy {
+            PanicPolicy::Halt => self.run(commands)?,
+            PanicPolicy::Skip => {
+                for command in commands {
+                    if let Err(panicked) = self.run([command]) {
+                        self.quarantine(&panicked);
+                    }
+                }
+            }
+        }
         match undecodable {
             None => Ok(bytes),
             Some(message) => Err(Halted::Undecodable {
@@ -349,15 +367,28 @@ impl<M: StateMachine> Runner<M> {
         }
     }
 
-    fn run(&mut self, commands: Vec<Committed<M::Command>>) -> Result<(), Halted> {
-        if commands.is_empty() {
-            return Ok(());
-        }
+    /// A command is passed over.
+    fn quarantine(&self, panicked: &Halted) {
+        let Halted::Panicked { index, message } = panicked else {
+            return;
+        };
+        tracing::error!(%index, %message, "state machine panicked: the command is skipped");
+        self.shared.metrics.quarantines.increment(1);
+        self.shared.tell(Event::Quarantined {
+            index: *index,
+            message: message.to_string(),
+        });
+    }
+
+    fn run(
+        &mut self,
+        commands: impl IntoIterator<Item = Committed<M::Command>>,
+    ) -> Result<(), Halted> {
         let log = self.shared.progress.borrow().log;
         let term = self.shared.leadership.borrow().term;
         self.applying.set_member(log, term);
         let (machine, applying) = (&mut self.machine, &self.applying);
-        // The machine is not used again after a panic.
+        // After a panic the machine is not used again, or used as it is on every member.
         catch_unwind(AssertUnwindSafe(|| applying.apply(machine, commands))).map_err(|panic| {
             Halted::Panicked {
                 index: self.applying.committed().index(),

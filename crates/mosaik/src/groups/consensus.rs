@@ -23,6 +23,20 @@ pub enum MergePolicy {
     Refuse,
 }
 
+/// What happens at a command whose application panics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// The group stops on the node, which says why: [`Halted`](super::Halted). As every member
+    /// applies the same, it stops on all of them, until the machine is mended.
+    #[default]
+    Halt,
+    /// The command is quarantined: it counts as applied, and the next one is. What it had
+    /// changed before it panicked stays changed, which is the same on all members where the
+    /// machine is deterministic. Commands are applied one at a time then, not in batches.
+    Skip,
+}
+
 impl From<MergePolicy> for core_types::MergePolicy {
     fn from(policy: MergePolicy) -> Self {
         match policy {
@@ -35,7 +49,7 @@ impl From<MergePolicy> for core_types::MergePolicy {
 
 /// Timing and sizes of one group.
 ///
-/// The heartbeat settings and the numbers of voters are part of the group's id: members must
+/// The heartbeat settings, the numbers of voters and the panic policy are part of the group's id: members must
 /// agree on them. All else is each member's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConsensusConfig {
@@ -66,6 +80,10 @@ pub struct ConsensusConfig {
     /// What to do when another side of the group wins. [`MergePolicy::Resubmit`].
     #[serde(default)]
     pub merge_policy: MergePolicy,
+    /// What to do at a command whose application panics; members must agree on it.
+    /// [`PanicPolicy::Halt`].
+    #[serde(default)]
+    pub panic_policy: PanicPolicy,
 }
 
 const fn min_voters() -> u32 {
@@ -93,6 +111,7 @@ impl Default for ConsensusConfig {
             min_voters: min_voters(),
             max_voters: max_voters(),
             merge_policy: MergePolicy::Resubmit,
+            panic_policy: PanicPolicy::Halt,
         }
     }
 }
@@ -153,8 +172,8 @@ impl ConsensusConfig {
         core.merge = self.merge_policy.into();
     }
 
-    /// What members must agree on, as one digest. Numbers of voters are in it only where they
-    /// are not the default.
+    /// What members must agree on, as one digest. Numbers of voters and the panic policy are in
+    /// it only where they are not the default.
     pub fn digest(&self) -> Digest {
         let mut bytes = Vec::with_capacity(56);
         for value in [
@@ -167,6 +186,9 @@ impl ConsensusConfig {
         if (self.min_voters, self.max_voters) != (min_voters(), max_voters()) {
             bytes.extend_from_slice(&self.min_voters.to_le_bytes());
             bytes.extend_from_slice(&self.max_voters.to_le_bytes());
+        }
+        if self.panic_policy == PanicPolicy::Skip {
+            bytes.extend_from_slice(b"skip");
         }
         Digest::hash(&bytes)
     }
@@ -219,6 +241,7 @@ impl ConsensusConfigBuilder {
         with_min_voters: min_voters: u32,
         with_max_voters: max_voters: u32,
         with_merge_policy: merge_policy: MergePolicy,
+        with_panic_policy: panic_policy: PanicPolicy,
     }
 
     /// The configuration, checked with [`ConsensusConfig::validate`].
@@ -268,7 +291,7 @@ mod tests {
     fn configurations_from_before_the_numbers_of_voters_can_be_read() {
         let mut json = serde_json::to_value(ConsensusConfig::default()).unwrap();
         let fields = json.as_object_mut().unwrap();
-        for field in ["min_voters", "max_voters", "merge_policy"] {
+        for field in ["min_voters", "max_voters", "merge_policy", "panic_policy"] {
             fields.remove(field);
         }
         let read: ConsensusConfig = serde_json::from_value(json).unwrap();

@@ -11,6 +11,7 @@ mod config;
 mod consensus;
 mod context;
 mod cursor;
+pub(crate) mod descriptions;
 mod driver;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ pub use {
     config::{Config, ConfigBuilder, ConfigBuilderError, Durability, GroupConfig},
     consensus::{
         ConsensusConfig, ConsensusConfigBuilder, ConsensusConfigBuilderError, MergePolicy,
+        PanicPolicy,
     },
     context::ApplyContext,
     cursor::Cursor,

@@ -147,9 +147,8 @@ impl Groups {
         } else {
             config
         });
-        links
-            .tasks()
-            .spawn(Arc::clone(&applier).run(machine, network, id));
+        let running = Arc::clone(&applier).run(machine, network, Arc::clone(&config));
+        links.tasks().spawn(running);
         let join = Join {
             slot,
             config: Arc::clone(&config),

@@ -45,6 +45,8 @@ pub(crate) struct Driver {
     pub(super) by_id: HashMap<Digest, Slot>,
     /// Groups that are joined again before they have been left.
     waiting: HashMap<Digest, Box<Join>>,
+    /// Groups whose former member's last writes are under way.
+    settling: HashMap<Slot, Box<Join>>,
     /// What was asked of groups that have not started yet.
     opening: HashMap<Slot, Opening>,
     /// Groups that were told something in this round.
@@ -91,6 +93,7 @@ impl Driver {
             members: HashMap::new(),
             by_id: HashMap::new(),
             waiting: HashMap::new(),
+            settling: HashMap::new(),
             opening: HashMap::new(),
             dirty: BTreeSet::new(),
             slots,
@@ -131,6 +134,9 @@ impl Driver {
                 if let Some(slot) = self.by_id.get(&done.group).copied() {
                     self.with(slot, |member, _| member.on_stored(done));
                 }
+            }
+            for (_, join) in std::mem::take(&mut self.settling) {
+                self.open(join);
             }
             inbox.take(&mut commands);
             for command in commands.drain(..) {
@@ -233,11 +239,16 @@ impl Driver {
 
     /// Reads what the group goes on from; from a disk in a thread that may wait for it.
     fn open(&mut self, join: Box<Join>) {
-        let reader = self.io.disk.as_ref().filter(|_| join.durable);
-        let Some(mut reader) = reader.map(Disk::reader) else {
+        let Some(disk) = self.io.disk.as_ref().filter(|_| join.durable) else {
             self.start(join, Store::memory(), Restored::default());
             return;
         };
+        if disk.is_busy(join.config.group_id()) {
+            self.opening.entry(join.slot).or_default();
+            self.settling.insert(join.slot, join);
+            return;
+        }
+        let mut reader = disk.reader();
         self.opening.entry(join.slot).or_default();
         let inbox = Arc::clone(&self.io.inbox);
         self.io.spawn_blocking(move || {

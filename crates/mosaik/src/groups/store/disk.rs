@@ -30,6 +30,7 @@ pub(crate) struct Done {
 /// A batch under way.
 #[derive(Debug)]
 struct Waiting {
+    group: Digest,
     token: Option<Token>,
     since: Instant,
 }
@@ -71,15 +72,28 @@ impl Disk {
         let mut batches = log.batches(writes).into_iter().peekable();
         while let Some(batch) = batches.next() {
             let token = batches.peek().is_none().then_some(token);
-            let waiting = Waiting { token, since: now };
+            let waiting = Waiting {
+                group: log.group,
+                token,
+                since: now,
+            };
             self.submit(batch, waiting);
         }
+    }
+
+    /// Whether something of a group is still being stored, so that reading it now would show
+    /// what is about to be replaced.
+    pub(crate) fn is_busy(&self, group: &Digest) -> bool {
+        let overflow = self.overflow.iter().map(|(_, waiting)| waiting);
+        let mut all = self.waiting.values().chain(overflow);
+        all.any(|waiting| waiting.group == *group)
     }
 
     /// Forgets a group.
     pub(crate) fn remove(&mut self, group: Digest, now: Instant) {
         let batch = WriteBatch::new(group).remove();
         let waiting = Waiting {
+            group,
             token: None,
             since: now,
         };
@@ -96,7 +110,6 @@ impl Disk {
 
     /// Whether the store took it, or refused it for good.
     fn try_submit(&mut self, batch: WriteBatch, waiting: Waiting) -> bool {
-        let group = batch.group;
         match self.store.submit(batch) {
             Ok(token) => {
                 self.waiting.insert(token.0, waiting);
@@ -114,7 +127,7 @@ impl Disk {
                     },
                 };
                 self.refused.push(Done {
-                    group,
+                    group: waiting.group,
                     token: waiting.token,
                     result: Err(reason),
                     took: Duration::ZERO,
