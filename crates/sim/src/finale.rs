@@ -126,18 +126,20 @@ pub fn look_back(world: &World, policy: MergePolicy) -> Result<(), Failure> {
         .into_iter()
         .map(|node| world.nodes[node].lineage)
         .collect();
-    for survivor in survivors {
-        let everything = policy == MergePolicy::Resubmit && world.dropped == 0;
-        let wanted = world
-            .acknowledged
-            .iter()
-            .filter(|(_, by)| everything || **by == survivor);
-        let wanted = wanted.map(|(tag, _)| *tag).collect();
-        let missing = invariants::missing(&world.chronicle, survivor, &wanted);
-        if !missing.is_empty() {
-            let facts = format!("{missing:?} are not in {survivor}");
-            return Err(world.failure("no acknowledged command missing", facts));
+    let held = |survivors: &BTreeSet<Lineage>, wanted: &dyn Fn(Lineage) -> bool| {
+        let tags = world.acknowledged.iter().filter(|(_, by)| wanted(**by));
+        let missing = invariants::missing(&world.chronicle, survivors, tags.map(|(tag, _)| *tag));
+        if missing.is_empty() {
+            return Ok(());
         }
+        let facts = format!("{missing:?} are not in {survivors:?}");
+        Err(world.failure("no acknowledged command missing", facts))
+    };
+    if policy == MergePolicy::Resubmit && world.dropped == 0 {
+        held(&survivors, &|_| true)?;
+    }
+    for survivor in &survivors {
+        held(&BTreeSet::from([*survivor]), &|by| by == *survivor)?;
     }
     world.linearizable(linearizability::check_history)
 }

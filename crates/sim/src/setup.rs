@@ -67,7 +67,11 @@ fn habits(rng: &mut Rng) -> Habits {
             1 => Some(1),
             _ => Some(rng.between(2, 60)),
         },
-        keep_entries: if rng.chance(500) { 0 } else { rng.below(20) },
+        keep_entries: match rng.below(4) {
+            0 | 1 => 0,
+            2 => rng.below(20),
+            _ => 10_000,
+        },
         apply_lag: if rng.chance(500) {
             0
         } else {

@@ -35,7 +35,7 @@ impl Leader {
         }
         let now = cx.log.membership();
         self.with_joins(cx)
-            .or_else(|| self.with_leave(now))
+            .or_else(|| self.with_leave(now, cx))
             .or_else(|| {
                 let steady = cx.commit == cx.log.last_index() || self.transfer.is_none();
                 if !steady {
@@ -61,47 +61,46 @@ impl Leader {
                 .all(|(old, _)| old.peer != member.peer || old.incarnation < member.incarnation);
             let with = next.with(*member, Some(standing));
             let few = now.voters_changed(&with) == 0
-                || now.voters_changed(&with) == 1 && self.hears_quorum(cx);
-            if newest && few && with.len() <= limits::MEMBERS && !with.voters().is_empty() {
+                || now.voters_changed(&with) == 1 && self.could_commit(&with, cx);
+            if newest && few && with.len() <= limits::MEMBERS {
                 next = with;
             }
         }
         (next != *now).then_some(next)
     }
 
-    fn with_leave(&self, now: &Membership) -> Option<Membership> {
+    fn with_leave(&self, now: &Membership, cx: &Cx<'_>) -> Option<Membership> {
         let leaver = self
             .leaves
             .iter()
             .find(|member| now.standing(member).is_some())?;
         let next = now.with(*leaver, None);
-        (!next.voters().is_empty()).then_some(next)
+        let counted = now.voters_changed(&next) > 0;
+        (!counted || self.could_commit(&next, cx)).then_some(next)
+    }
+
+    /// Whether a membership with a voter less could be committed, and leaves enough to go on: a
+    /// majority is heard now, and one of those who stay, not long ago. One that falls silent may
+    /// be gone for good; the change would stand in the way of whoever else could lead.
+    fn could_commit(&self, next: &Membership, cx: &Cx<'_>) -> bool {
+        let config = cx.config;
+        let recently =
+            config.heartbeat_interval + config.heartbeat_jitter + config.election_timeout / 4;
+        let heard = |voter: &Member| {
+            let progress = self.peers.get(voter);
+            *voter == cx.me() || progress.is_some_and(|p| cx.now.since(p.heard) < recently)
+        };
+        !next.voters().is_empty() && self.hears_quorum(cx) && next.is_quorum(heard)
     }
 
     /// Takes out a member that has been silent for too long.
     fn without_dead(&self, now: &Membership, cx: &Cx<'_>) -> Option<Membership> {
         let limit = cx.config.death_timeout();
         let dead = |progress: &Progress| cx.now.since(progress.heard) > limit;
-        // Those who stay must be enough to commit the change, and to go on. One that is not heard
-        // of any more, though not for long, may be gone for good: the change would stand in the
-        // way of whoever else could lead.
-        let recently = cx.config.heartbeat_interval
-            + cx.config.heartbeat_jitter
-            + cx.config.election_timeout / 4;
-        let stays = |next: &Membership| {
-            self.hears_quorum(cx)
-                && next.is_quorum(|voter| {
-                    *voter == cx.me()
-                        || self
-                            .peers
-                            .get(voter)
-                            .is_some_and(|p| cx.now.since(p.heard) < recently)
-                })
-        };
         let dead_peers = self.peers.iter().filter(|(_, progress)| dead(progress));
         dead_peers
             .map(|(member, _)| now.with(*member, None))
-            .find(|next| !next.voters().is_empty() && stays(next))
+            .find(|next| self.could_commit(next, cx))
     }
 
     /// Makes a learner that has caught up a voter.

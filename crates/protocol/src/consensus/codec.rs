@@ -293,6 +293,7 @@ fn put_hello(buf: &mut BytesMut, hello: &Hello) {
     put_varint(buf, hello.committed.0);
     put_varint(buf, u64::from(hello.voters));
     put_bool(buf, hello.sealed);
+    put_bool(buf, hello.cut);
     put_varint(buf, hello.sees.len() as u64);
     for member in &hello.sees {
         put_member(buf, member);
@@ -510,6 +511,7 @@ fn get_hello(reader: &mut Reader) -> Result<Hello, WireError> {
         committed: Index(reader.varint()?),
         voters: get_u32(reader, "voters", limits::MEMBERS as u32)?,
         sealed: reader.bool()?,
+        cut: reader.bool()?,
         sees: reader.members("fresh members", limits::FRESH_MEMBERS)?,
         answer: reader.bool()?,
     })

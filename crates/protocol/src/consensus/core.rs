@@ -4,12 +4,12 @@ use {
     super::{
         config::{Config, ConfigError},
         election::{Candidate, Following},
-        entry::Entry,
+        entry::{Entry, EntryBody},
         formation::Fresh,
-        ids::{Index, LogIndex, Member, PeerKey},
+        ids::{Index, LogIndex, Member, PeerKey, Position},
         input::{Event, Input, NotDone, Outcome, Output, Outputs},
         leader::{Cx, Leader},
-        log::Log,
+        log::{Log, Mark},
         membership::Preference,
         merge::Foreign,
         message::Body,
@@ -169,7 +169,7 @@ impl Core {
                 ..Following::default()
             },
             proposals: Proposals::new(hard.starts),
-            reads: Reads::default(),
+            reads: Reads::new(hard.starts),
             links: BTreeSet::new(),
             discovered: BTreeSet::new(),
             foreign: BTreeMap::new(),
@@ -388,6 +388,9 @@ fn restore_log(
         || entries
             .iter()
             .any(|entry| entry.index == covered.index && entry.term != covered.term);
+    if !diverges && let Some(base) = base_below(&log, &entries)? {
+        log.reach_back(base);
+    }
     for entry in entries {
         if diverges || entry.index <= covered.index {
             continue;
@@ -403,6 +406,43 @@ fn restore_log(
         log.evict(index.min(commit), cache);
     }
     Ok((log, diverges))
+}
+
+/// Where the stored log begins, when it leads from before the snapshot that `log` starts after to
+/// there. The first entry stands in for the one before it, whose term is not known any more.
+fn base_below(log: &Log, entries: &[Entry]) -> Result<Option<Mark>, StartError> {
+    let end = log.base();
+    let count = entries.partition_point(|entry| entry.index <= end.at.index);
+    let below = &entries[..count];
+    let gapless = below
+        .windows(2)
+        .all(|pair| pair[1].index == pair[0].index.next());
+    let Some(first) = below.first() else {
+        return Ok(None);
+    };
+    if !gapless || below.last().map(Entry::position) != Some(end.at) {
+        return Ok(None);
+    }
+    let whole = first.index == LogIndex(1);
+    let mut commands = 0;
+    for entry in &below[usize::from(!whole)..] {
+        let body = entry.decode().map_err(|error| StartError::Entry {
+            index: entry.index,
+            error,
+        })?;
+        if let EntryBody::Commands(held) = body {
+            commands += u64::from(held.count);
+        }
+    }
+    Ok(Some(Mark {
+        at: if whole {
+            Position::ZERO
+        } else {
+            first.position()
+        },
+        commands: Index(end.commands.0.saturating_sub(commands)),
+        time: UnixMillis::default(),
+    }))
 }
 
 /// Why a member cannot start.

@@ -348,7 +348,6 @@ impl Core {
             return;
         };
         if genesis.group != self.config.group
-            || genesis.founder != from
             || genesis.lineage() != lineage
             || !genesis.membership.is_voter(&self.me())
         {
@@ -370,7 +369,7 @@ impl Core {
         let hard = self.storing.hard();
         let granted =
             hard.lineage == lineage && hard.term == Term(1) && hard.vote == Some(genesis.founder);
-        if granted {
+        if granted && genesis.founder == from {
             self.send(from, Body::GenesisAnswer { granted }, out);
         } else if hard.lineage != lineage {
             // Says where this member belongs instead.
@@ -403,7 +402,9 @@ impl Core {
         if matches!(self.role, Role::Fresh(_)) {
             self.on_hello_while_fresh(from, lineage, hello, out);
         } else if lineage.is_none() {
-            // A member of this lineage in an older incarnation asks to join by itself.
+            // A member of this lineage in an older incarnation asks to join by itself. Where this
+            // lineage is a genesis yet, the one that it named will never take it.
+            self.note_replaced(from, out);
         } else if lineage != self.lineage() {
             self.on_foreign(from, lineage, hello, out);
         } else {
@@ -495,39 +496,6 @@ impl Core {
         }
     }
 
-    pub(super) fn has_only_genesis(&self) -> bool {
-        self.log.last_index() == LogIndex(1) && self.commit.is_zero()
-    }
-
-    /// Whether enough of those whom the genesis names have refused it for good: then nobody can
-    /// ever rely on this lineage, and the member is free again.
-    pub(super) fn abandon_if_blocked(&mut self, out: &mut Outputs) {
-        let membership = self.log.membership();
-        if !self.has_only_genesis()
-            || self.now < self.following.heard + self.config.election_timeout
-        {
-            return;
-        }
-        let refused = membership
-            .voters()
-            .iter()
-            .filter(|voter| {
-                self.foreign
-                    .get(&voter.peer)
-                    .is_some_and(|f| f.member == **voter)
-            })
-            .count();
-        if refused > membership.voters().len() - membership.quorum() {
-            self.forget_lineage(out);
-        }
-    }
-
-    /// Belongs to no lineage again, as another member.
-    pub(super) fn forget_lineage(&mut self, out: &mut Outputs) {
-        self.leave_lineage(out);
-        self.role = Role::Fresh(Box::new(Fresh::new(self.now)));
-    }
-
     /// Someone of the own lineage follows a leader that this member does not hear: it may have
     /// been forgotten or removed there, whatever its own log says. Members are not taken twice.
     fn on_hello_of_own(&mut self, from: Member, hello: &Hello, out: &mut Outputs) {
@@ -561,8 +529,22 @@ impl Core {
         self.send(contact, Body::Join { member, preference }, out);
     }
 
-    /// Without a leader: looks around for one, here or in another lineage.
+    /// Without a leader: looks around for one, here or in another lineage. As long as nothing is
+    /// committed, some of those whom the genesis names may never have got it, from a founder that
+    /// was interrupted.
     pub(super) fn seek(&mut self, out: &mut Outputs) {
+        let genesis = self.log.entry(LogIndex(1)).map(|entry| entry.body);
+        if let Some(genesis) = genesis.filter(|_| self.commit.is_zero() && self.is_voter()) {
+            let me = self.me();
+            let voters = self.log.membership().voters().to_vec();
+            let others = voters.into_iter().filter(|voter| *voter != me);
+            for voter in others
+                .filter(|voter| self.links.contains(&voter.peer))
+                .collect::<Vec<_>>()
+            {
+                self.send(voter, Body::Genesis(genesis.clone()), out);
+            }
+        }
         for peer in self.links.clone() {
             self.say_hello(Member::new(peer, 0), true, out);
         }

@@ -264,11 +264,12 @@ pub enum Event {
         commands: Index,
         /// Of these, how many this member proposed to the other lineage.
         resubmitted: u64,
-        /// Of these, how many could not be proposed because only a snapshot holds their effect,
-        /// or because the policy is to discard them.
+        /// Of these, how many were not proposed because the policy is to discard them.
         dropped: u64,
     },
-    /// Another lineage of the group was met, and the policy is to stay apart.
+    /// Another lineage of the group was met, and this one stays apart: the policy says so, or
+    /// neither can give way, because of both only a snapshot has the effect of the first commands.
+    /// Somebody has to decide, by starting one side's members with [`super::MergePolicy::Discard`].
     Apart(Lineage),
     /// The other members removed this one. It asks to be taken back.
     Removed,

@@ -77,6 +77,15 @@ impl Log {
         log
     }
 
+    /// Takes note that the store holds what follows `base` too.
+    pub(super) fn reach_back(&mut self, base: Mark) {
+        assert!(
+            base.at.index <= self.base.at.index,
+            "a log begins before its snapshot ends"
+        );
+        self.base = base;
+    }
+
     pub(super) fn base(&self) -> Mark {
         self.base
     }

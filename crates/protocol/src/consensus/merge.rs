@@ -27,7 +27,7 @@ use {
         ids::{Index, Lineage, LogIndex, Member, Position, Term},
         input::{Event, Output, Outputs},
         log::Log,
-        message::{Body, Hello},
+        message::{Body, Hello, Resubmit},
         mutants::mutant,
         resubmit::Retired,
         state::SnapshotMeta,
@@ -43,11 +43,12 @@ pub(super) struct Foreign {
 }
 
 /// What decides which of two lineages goes on: greater wins.
-type Weight = (bool, Index, u32, Reverse<Lineage>);
+type Weight = (bool, bool, Index, u32, Reverse<Lineage>);
 
 fn weight(lineage: Lineage, hello: &Hello) -> Weight {
     (
         !hello.sealed,
+        hello.cut,
         hello.committed,
         hello.voters,
         Reverse(lineage),
@@ -64,6 +65,16 @@ impl Core {
     /// an entry like others.
     pub(super) fn seal_in_log(&self) -> Option<(LogIndex, Lineage)> {
         self.log.seal(self.lineage())
+    }
+
+    /// Whether there are commands whose effect only a snapshot has.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.log.base().commands.is_zero()
+    }
+
+    /// Whether giving way would drop what was acknowledged.
+    fn must_stay(&self) -> bool {
+        self.config.merge == MergePolicy::Resubmit && self.is_cut()
     }
 
     /// Whether nothing can be committed in this lineage any more.
@@ -155,7 +166,7 @@ impl Core {
             if patient {
                 self.forget_lineage(out);
             }
-        } else if self.config.merge == MergePolicy::Refuse {
+        } else if self.config.merge == MergePolicy::Refuse || leads && self.must_stay() {
             out.push(Output::Event(Event::Apart(lineage)));
         } else if leads {
             self.seal(lineage, member, out);
@@ -168,20 +179,36 @@ impl Core {
     /// heard of any more, in any that is open.
     fn on_foreign_while_retired(&mut self, member: Member, lineage: Lineage, hello: &Hello) {
         let (now, patience) = (self.now, self.config.death_timeout());
+        let (base, lacking) = (self.log.base(), self.lacking());
         let Role::Retired(retired) = &mut self.role else {
             return;
         };
+        let other = lineage != retired.winner;
         let lost = now.since(retired.heard) > patience;
         let open = hello.formed && !hello.sealed && hello.leader.is_some();
-        if !open || lineage != retired.winner && !lost {
+        if !open || other && !lost {
             return;
-        }
-        if lineage != retired.winner {
-            retired.heard = now;
         }
         let leads = hello.leader == Some(member);
         retired.winner = lineage;
         retired.contact = retired.contact.filter(|_| !lost && !leads).or(Some(member));
+        if other {
+            // That one has not seen what the one before was given. Operations reach a lineage in
+            // their order or not at all.
+            retired.heard = now;
+            retired.start_over(base, lacking);
+        }
+    }
+
+    /// What others have to hand over, or have handed over, before this member may: operations of
+    /// which it has the effect only.
+    fn lacking(&self) -> Option<Resubmit> {
+        let base = self.log.base();
+        self.must_stay().then(|| Resubmit {
+            upto: base.commands,
+            runs: self.log.window().latest(base.commands),
+            commands: Vec::new(),
+        })
     }
 
     fn seal(&mut self, winner: Lineage, contact: Member, out: &mut Outputs) {
@@ -278,7 +305,7 @@ impl Core {
         }
         let patience = self.config.death_timeout();
         let grace = patience * 8 + self.rng.upto(patience);
-        // What was cut off the log lives on in a snapshot's effect only.
+        // What was cut off the log has to come from somebody who has it still.
         let base = self.log.base();
         let discard = self.config.merge == MergePolicy::Discard;
         let retired = Retired {
@@ -289,11 +316,11 @@ impl Core {
             upto: if discard { base.at.index } else { upto },
             limit,
             commands,
-            batch: None,
+            batch: self.lacking(),
             next: base.at.index.next(),
             next_command: base.commands.next(),
             resubmitted: 0,
-            dropped: if discard { commands.0 } else { base.commands.0 },
+            dropped: if discard { commands.0 } else { 0 },
             retry_at: self.now,
         };
         if let Role::Leader(leader) = &mut self.role {
@@ -322,8 +349,12 @@ impl Core {
         };
         let waited = self.now.since(retired.heard);
         if !self.is_sealed() && waited > self.config.death_timeout() {
+            if retired.lacks_commands() {
+                out.push(Output::Event(Event::Apart(retired.winner)));
+            }
             let term = self.storing.hard().term;
             self.become_follower(term, None, out);
+            self.following.heard = self.now;
             return true;
         }
         if self.is_sealed() && waited > retired.grace && !self.is_observer() {

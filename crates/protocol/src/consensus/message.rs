@@ -196,6 +196,9 @@ pub struct Hello {
     pub voters: u32,
     /// Whether the sender's log ends in a seal.
     pub sealed: bool,
+    /// Whether the sender's log was cut: only a snapshot has the effect of its first commands, and
+    /// they cannot be handed over to another lineage.
+    pub cut: bool,
     /// Fresh members the sender hears.
     pub sees: Vec<Member>,
     /// Whether the sender would like to hear the receiver's hello.

@@ -9,6 +9,7 @@
 //! Absent on purpose: the state machine and its snapshots' data (the driver's), the transport,
 //! proof of the group's key, and any use of connections in deciding what a quorum is.
 
+mod abandon;
 mod apply;
 mod change;
 pub mod codec;

@@ -17,7 +17,7 @@ use {
 };
 
 /// Sequence numbers one run of a process may use up.
-const SEQUENCES_BITS: u32 = 40;
+pub(super) const SEQUENCES_BITS: u32 = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Not on its way to the present leader.

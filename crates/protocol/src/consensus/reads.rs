@@ -11,6 +11,7 @@ use {
         leader::electorate,
         message::Body,
         mutants::mutant,
+        proposals::SEQUENCES_BITS,
     },
     mosaik_primitives::time::Instant,
     std::collections::VecDeque,
@@ -67,6 +68,15 @@ impl Rounds {
 }
 
 impl Reads {
+    /// No reads. Questions are numbered on from where no earlier start of this member can have
+    /// come: an answer to one of its questions may arrive late.
+    pub(super) fn new(starts: u64) -> Self {
+        Self {
+            seq: starts << SEQUENCES_BITS,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.asked.is_empty() && self.ready.is_empty()
     }

@@ -160,6 +160,7 @@ impl Core {
             committed: self.committed_commands(),
             voters: self.log.membership().voters().len() as u32,
             sealed: self.seal_in_log().is_some() || matches!(self.role, Role::Retired(_)),
+            cut: self.is_cut(),
             sees,
             answer,
         })

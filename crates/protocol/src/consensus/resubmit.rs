@@ -11,6 +11,7 @@ use {
         entry::{Entry, EntryBody},
         ids::{Index, Lineage, LogIndex, Member, OpRun, Origin},
         input::Outputs,
+        log::Mark,
         message::{Body, Resubmit},
         mutants::mutant,
         replicate::fetch,
@@ -49,6 +50,20 @@ pub(super) struct Retired {
 impl Retired {
     pub(super) fn deadline(&self) -> Instant {
         self.retry_at
+    }
+
+    /// Nothing is known to be handed over.
+    pub(super) fn start_over(&mut self, base: Mark, lacking: Option<Resubmit>) {
+        self.next = base.at.index.next();
+        self.next_command = base.commands.next();
+        self.batch = lacking;
+    }
+
+    /// Whether it waits for others to hand over commands whose effect is all that it has.
+    pub(super) fn lacks_commands(&self) -> bool {
+        self.batch
+            .as_ref()
+            .is_some_and(|batch| batch.commands.is_empty())
     }
 }
 
@@ -127,6 +142,9 @@ impl Core {
     }
 
     pub(super) fn on_fetched_to_resubmit(&mut self, entries: &[Entry], out: &mut Outputs) {
+        if matches!(&self.role, Role::Retired(retired) if retired.batch.is_some()) {
+            return;
+        }
         self.make_batch(entries);
         if !self.ask_about_batch(out) && !entries.is_empty() {
             self.read_to_resubmit(out);
@@ -301,8 +319,10 @@ impl Core {
             retired.contact = leader.or(retired.contact);
             return;
         }
-        retired.heard = now;
         retired.contact = Some(from);
+        if committed || !retired.lacks_commands() {
+            retired.heard = now;
+        }
         let Some(batch) = retired.batch.as_ref().filter(|batch| batch.upto == upto) else {
             return;
         };
@@ -310,7 +330,7 @@ impl Core {
         if committed {
             retired.batch = None;
             self.read_to_resubmit(out);
-        } else if !taken {
+        } else if !taken && !batch.commands.is_empty() {
             retired.resubmitted += batch.commands.len() as u64;
             let batch = batch.clone();
             self.send(from, Body::Resubmit(batch), out);

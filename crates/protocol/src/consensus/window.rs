@@ -110,6 +110,16 @@ impl Window {
         })
     }
 
+    /// The latest operation of each origin among the first `commands` commands of the log.
+    pub(super) fn latest(&self, commands: Index) -> Vec<OpRun> {
+        let latest = self.origins.keys().map(|origin| OpRun {
+            origin: *origin,
+            first: self.last_committed(origin, commands),
+            count: 1,
+        });
+        latest.filter(|run| run.first > 0).collect()
+    }
+
     /// Takes note that `run` is in the log, its first command being `index`.
     pub(super) fn record(&mut self, run: &OpRun, index: Index) {
         if !self.origins.contains_key(&run.origin) {

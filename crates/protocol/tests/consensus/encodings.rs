@@ -87,6 +87,7 @@ fn hello() -> Box<Hello> {
         committed: Index(1_000),
         voters: 3,
         sealed: false,
+        cut: true,
         sees: vec![member(3), member(4)],
         answer: true,
     })

@@ -145,3 +145,86 @@ fn a_sealed_lineage_goes_on_at_once_when_told_to() {
     });
     cluster.all_applied_by(&[1, 2], 6);
 }
+
+fn snapshots(cluster: &mut Cluster, ids: &[u8]) {
+    for id in ids {
+        cluster.snapshot(*id);
+    }
+}
+
+fn lineages(cluster: &Cluster) -> usize {
+    let lineages = cluster.nodes.values().map(|n| n.status().lineage);
+    lineages.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// What was cut off a log cannot be handed over: whoever can, gives way to who cannot.
+#[test]
+fn a_lineage_that_has_cut_its_log_is_given_way_to() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.all_applied_by(&[1, 2], 5);
+    snapshots(&mut cluster, &[1, 2]);
+    let winner = cluster.nodes[&1].status().lineage;
+    cluster.heal();
+    cluster.until("all are of the smaller lineage", |c| {
+        c.nodes.values().all(|n| n.status().lineage == winner)
+    });
+    cluster.all_applied(15);
+}
+
+#[test]
+fn lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.all_applied_by(&[1, 2], 5);
+    cluster.all_applied_by(&[3, 4, 5], 10);
+    snapshots(&mut cluster, &[1, 2, 3, 4, 5]);
+    cluster.heal();
+    for _ in 0..10 {
+        cluster.run(SECOND * 10);
+    }
+    assert_eq!(lineages(&cluster), 2);
+    let apart = |n: &crate::cluster::Node| {
+        let mut events = n.events.iter();
+        events.any(|event| matches!(event, Event::Apart(_)))
+    };
+    assert!(cluster.nodes.values().any(apart), "somebody is told");
+    assert_eq!(cluster.execute(1, "here"), committed(6));
+    assert_eq!(cluster.execute(4, "there"), committed(11));
+
+    // Somebody decides: one side is started with another policy.
+    for id in [1, 2] {
+        cluster.nodes.get_mut(&id).unwrap().config.merge = MergePolicy::Discard;
+        cluster.crash(id);
+        cluster.start(id);
+    }
+    cluster.until("there is one lineage", |c| lineages(c) == 1);
+    cluster.all_applied(11);
+}
+
+/// One member of the sealed side has cut its log. It leaves only when the others have handed over
+/// what it has the effect of, for it may be the last who has that.
+#[test]
+fn a_member_that_has_cut_its_log_waits_for_others_to_hand_it_over() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.all_applied_by(&[1, 2], 5);
+    let leader = [1, 2]
+        .into_iter()
+        .find(|id| cluster.nodes[id].status().role == RoleName::Leader)
+        .unwrap();
+    let cut = 3 - leader;
+    cluster.snapshot(cut);
+    let member = cluster.nodes[&leader].status().me;
+    // The leader has the whole log, and is kept from handing it over.
+    cluster.filter = Some(Box::new(move |message| {
+        !matches!(message.body, Body::Resubmit(_)) || message.from != member
+    }));
+    let old = cluster.nodes[&cut].status().lineage;
+    cluster.heal();
+    cluster.until("the small side is sealed", |c| {
+        all_of(c, &[1, 2], RoleName::Retired)
+    });
+    cluster.run(SECOND * 30);
+    assert_eq!(cluster.nodes[&cut].status().lineage, old);
+    cluster.filter = None;
+    cluster.until("there is one lineage", |c| lineages(c) == 1);
+    cluster.all_applied(15);
+}

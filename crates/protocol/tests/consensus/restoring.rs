@@ -4,7 +4,9 @@ use {
     crate::cluster::{Cluster, committed, config},
     core::time::Duration,
     mosaik_primitives::time::Instant,
-    mosaik_protocol::consensus::{Core, Entry, Input, Output, Position, Restored, RoleName, Write},
+    mosaik_protocol::consensus::{
+        Body, Core, Entry, Input, Output, Position, Restored, RoleName, Write,
+    },
 };
 
 /// The resets that a member asks for when it starts from `restored`.
@@ -71,4 +73,32 @@ fn going_on_alone_survives_a_crash_in_the_middle_of_its_write() {
         c.nodes[&1].status().role == RoleName::Leader
     });
     assert_eq!(cluster.execute(1, "b"), committed(2));
+}
+
+/// An answer to a question from before the crash may come after it: were the question's number
+/// used again, a strong read would be answered with an index from before it began.
+#[test]
+fn a_restarted_member_does_not_number_its_reads_as_before() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let follower = cluster.others(leader)[0];
+    let mut asked = || {
+        cluster.recorded = Some(Vec::new());
+        cluster.read(follower);
+        let recorded = cluster.recorded.take().unwrap();
+        cluster.crash(follower);
+        cluster.start(follower);
+        cluster.until("it follows again", |c| {
+            c.nodes[&follower].status().leader.is_some()
+        });
+        recorded
+            .iter()
+            .find_map(|message| match message.body {
+                Body::ReadIndex { seq } => Some(seq),
+                _ => None,
+            })
+            .expect("a follower asks")
+    };
+    let first = asked();
+    assert_ne!(first, asked());
 }

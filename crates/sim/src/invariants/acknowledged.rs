@@ -6,16 +6,18 @@ use {
     std::collections::{BTreeSet, HashSet},
 };
 
-/// The acknowledged commands, by tag, that the surviving lineage does not hold.
-pub fn missing(chronicle: &Chronicle, survivor: Lineage, acknowledged: &BTreeSet<u64>) -> Vec<u64> {
-    let held: HashSet<u64> = chronicle
-        .line(survivor)
-        .into_iter()
+/// The acknowledged commands, by tag, that none of the surviving lineages holds. There is one,
+/// unless lineages stay apart.
+pub fn missing(
+    chronicle: &Chronicle,
+    survivors: &BTreeSet<Lineage>,
+    acknowledged: impl Iterator<Item = u64>,
+) -> Vec<u64> {
+    let lines = survivors
+        .iter()
+        .filter_map(|survivor| chronicle.line(*survivor));
+    let held: HashSet<u64> = lines
         .flat_map(|line| line.commands.iter().map(|(.., command)| command.tag))
         .collect();
-    acknowledged
-        .iter()
-        .copied()
-        .filter(|tag| !held.contains(tag))
-        .collect()
+    acknowledged.filter(|tag| !held.contains(tag)).collect()
 }

@@ -7,13 +7,15 @@ use {
         history::{History, Operation},
         invariants::node_name,
         linearizability::Verdict,
+        node::Node,
     },
     mosaik_protocol::consensus::Lineage,
     std::collections::{BTreeMap, BTreeSet},
 };
 
 impl World {
-    /// Whether the given nodes are of one lineage (or, where lineages stay apart, each of some),
+    /// Whether the given nodes are of one lineage (or, where lineages stay apart, each of some;
+    /// those that have all cut their logs do),
     /// have one leader a lineage, and have applied the same.
     pub fn agreement(&self, nodes: &[usize], apart: bool) -> Result<(), String> {
         let mut lineages: BTreeMap<Lineage, BTreeSet<(u64, u64)>> = BTreeMap::new();
@@ -32,7 +34,8 @@ impl World {
                 leaders.entry(node.view.lineage).or_default().push(name);
             }
         }
-        if lineages.len() > 1 && !apart {
+        let stuck = lineages.keys().all(|lineage| self.is_cut(*lineage));
+        if lineages.len() > 1 && !apart && !stuck {
             return Err(format!("lineages {:?}", lineages.keys()));
         }
         for (lineage, states) in &lineages {
@@ -47,6 +50,21 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a lineage's leader has cut its log.
+    fn is_cut(&self, lineage: Lineage) -> bool {
+        let leads = |node: &&Node| node.view.leading && node.view.lineage == lineage;
+        let leader = self.nodes.iter().find(leads);
+        leader.is_some_and(|node| self.has_cut(node))
+    }
+
+    /// Whether a node has cut commands off its log: it cannot hand them over.
+    pub(crate) fn has_cut(&self, node: &Node) -> bool {
+        let line = self.chronicle.line(node.view.lineage);
+        let base = node.core.as_ref().map(|core| core.status().base);
+        base.and_then(|base| line?.entry(base))
+            .is_some_and(|last| last.before.0 + u64::from(last.count) > 0)
     }
 
     /// The lineages that running nodes belong to.

@@ -171,15 +171,23 @@ impl World {
         })
     }
 
-    /// Whether some member's log asks for a majority that lost disks have made impossible. A wiped
-    /// voter was dispensable when it was wiped; a leader that did not know took another one out.
+    /// Whether some member's log asks for a majority that cannot be had any more: because disks
+    /// were lost (a wiped voter was dispensable when it was wiped; a leader that did not know
+    /// took another one out), or because others left the lineage while this member, which has cut
+    /// its log, cannot.
     pub fn lost_a_majority(&self) -> bool {
         self.nodes.iter().any(|node| {
-            let members = memberships(node.disk.written(), LogIndex(u64::MAX));
+            let written = node.disk.written();
+            let members = memberships(written, LogIndex(u64::MAX));
+            let lineage = written.hard.lineage;
+            let stays = |voter: &Member| {
+                let mut nodes = self.nodes.iter();
+                nodes.any(|n| n.member == *voter && n.disk.written().hard.lineage == lineage)
+            };
             let kept = |voter: &Member| !self.wiped.contains(voter);
-            members
-                .first()
-                .is_some_and(|members| !members.is_quorum(kept))
+            members.first().is_some_and(|members| {
+                !members.is_quorum(kept) || self.has_cut(node) && !members.is_quorum(stays)
+            })
         })
     }
 
