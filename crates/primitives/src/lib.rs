@@ -9,6 +9,7 @@ pub mod datum;
 mod digest;
 mod fmt;
 pub mod iter;
+pub mod lag;
 pub mod limits;
 pub mod time;
 

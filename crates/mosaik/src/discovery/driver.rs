@@ -8,6 +8,7 @@ use {
         transport::{Arrived, Transport},
     },
     crate::{PeerId, network::links::LinkEvent},
+    bytes::Bytes,
     futures::StreamExt,
     iroh::Watcher,
     mosaik_protocol::catalog::{Input, LinkLoss},
@@ -31,6 +32,18 @@ const REJOIN_MIN: Duration = Duration::from_secs(1);
 const REJOIN_MAX: Duration = Duration::from_secs(10);
 /// Peers asked to become neighbours at one time.
 const REJOIN_PEERS: usize = 3;
+/// Joining the gossip overlay costs the network about ten connections, so nodes of a network of
+/// more than so many do not do it the moment they start. Many may be starting at once, and what
+/// they need first is each other's entries, which comparisons bring over links that exist.
+const JOIN_AT_ONCE: usize = 8;
+/// They wait this long, and up to so much longer for each node, to the given bound.
+const JOIN_AFTER: Duration = Duration::from_secs(1);
+const JOIN_SPREAD_PER_NODE: Duration = Duration::from_millis(40);
+const JOIN_SPREAD_MAX: Duration = Duration::from_secs(10);
+/// Peers that wait to be asked.
+const WANTED: usize = 16;
+/// Linked peers told of an own change that there is no gossip neighbour for yet.
+const TOLD_DIRECTLY: usize = 8;
 
 /// The task that owns discovery's I/O.
 pub(super) struct Driver {
@@ -41,14 +54,17 @@ pub(super) struct Driver {
     pub(super) neighbor_news: mpsc::Receiver<Neighbor>,
     pub(super) bootstrap: Vec<PeerId>,
     pub(super) rtt_probe_interval: Duration,
-    /// Gossip neighbours and linked peers; together they are the catalog's links.
+    /// Gossip's, which has connections of its own.
     pub(super) neighbors: BTreeSet<PeerId>,
     pub(super) linked: HashSet<PeerId>,
+    /// Peers to ask to become neighbours, when it is time.
+    pub(super) wanted: Vec<PeerId>,
 }
 
 /// What the driver does at certain times.
 struct Timers {
     publish: Option<Instant>,
+    join: Option<Instant>,
     rejoin: Instant,
     rejoin_delay: Duration,
     measure: Instant,
@@ -65,6 +81,7 @@ impl Driver {
         drop(endpoint);
         let mut timers = Timers {
             publish: None,
+            join: None,
             rejoin: Instant::now() + REJOIN_MIN,
             rejoin_delay: REJOIN_MIN,
             measure: Instant::now() + self.measure_delay(),
@@ -113,26 +130,64 @@ impl Driver {
     fn act(&mut self, timers: &mut Timers) {
         for action in self.state.take_actions() {
             match action {
+                Action::Broadcast(bytes) if self.neighbors.is_empty() => self.tell(&bytes),
                 Action::Broadcast(bytes) => self.gossip.broadcast(bytes),
                 Action::Send { peer, bytes } => self.transport.send(peer, bytes),
                 Action::Probe { peer, nonce } => self.transport.probe(peer, nonce),
                 Action::Publish => timers.publish = Some(Instant::now() + COALESCE),
                 Action::Discovered => {
-                    if self.neighbors.is_empty() {
+                    if self.neighbors.is_empty() && timers.join.is_none() {
                         timers.hurry_rejoin();
                     }
                 }
+                Action::Join(peer) => self.want(peer, timers),
             }
+        }
+    }
+
+    /// Asks a peer to become a neighbour: at once, unless this node has just started in a network
+    /// that many others may be starting in too.
+    fn want(&mut self, peer: PeerId, timers: &mut Timers) {
+        let nodes = self.state.snapshot().signed_peers_count();
+        if !self.neighbors.is_empty() || nodes <= JOIN_AT_ONCE {
+            return self.gossip.join(vec![peer]);
+        }
+        if self.wanted.len() < WANTED && !self.wanted.contains(&peer) {
+            self.wanted.push(peer);
+        }
+        timers.join.get_or_insert_with(|| {
+            let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+            let spread = JOIN_SPREAD_PER_NODE
+                .saturating_mul(nodes)
+                .min(JOIN_SPREAD_MAX);
+            Instant::now() + JOIN_AFTER + spread.mul_f64(random_unit())
+        });
+    }
+
+    /// Tells linked peers what there is nobody to broadcast to for. Others find it by comparisons.
+    fn tell(&self, gossip: &Bytes) {
+        let Some(message) = self.state.as_direct(gossip) else {
+            return;
+        };
+        // Only over links that exist: whoever has gone meanwhile is not dialled for this.
+        let links = self.transport.links().connected().into_iter();
+        for peer in links.take(TOLD_DIRECTLY) {
+            self.transport.send(peer, message.clone());
         }
     }
 
     fn on_time(&mut self, timers: &mut Timers) {
         let now = Instant::now();
+        if timers.join.is_some_and(|at| at <= now) {
+            timers.join = None;
+            self.gossip.join(std::mem::take(&mut self.wanted));
+            timers.rejoin = now + REJOIN_MIN;
+        }
         if timers.publish.is_some_and(|at| at <= now) {
             timers.publish = None;
             self.state.publish();
         }
-        if self.neighbors.is_empty() && timers.rejoin <= now {
+        if self.neighbors.is_empty() && timers.join.is_none() && timers.rejoin <= now {
             self.rejoin();
             timers.rejoin_delay = (timers.rejoin_delay * 2).min(REJOIN_MAX);
             timers.rejoin = now + timers.rejoin_delay;
@@ -155,14 +210,13 @@ impl Driver {
                 {
                     self.gossip.broadcast(bytes);
                 }
-                if self.neighbors.insert(peer) && !self.linked.contains(&peer) {
-                    self.state.handle(Input::LinkUp(node_key(&peer)));
+                self.neighbors.insert(peer);
+                if !self.state.knows(&peer) {
+                    self.state.handle(Input::SyncWith(node_key(&peer)));
                 }
             }
             Neighbor::Down(peer) => {
-                if self.neighbors.remove(&peer) && !self.linked.contains(&peer) {
-                    self.link_down(&peer, LinkLoss::Closed);
-                }
+                self.neighbors.remove(&peer);
             }
         }
         self.state
@@ -174,13 +228,13 @@ impl Driver {
     fn link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up(peer) => {
-                if self.linked.insert(peer) && !self.neighbors.contains(&peer) {
+                if self.linked.insert(peer) {
                     self.state.handle(Input::LinkUp(node_key(&peer)));
                 }
                 self.measure([peer]);
             }
             LinkEvent::Closed(peer) => {
-                if self.linked.remove(&peer) && !self.neighbors.contains(&peer) {
+                if self.linked.remove(&peer) {
                     self.link_down(&peer, LinkLoss::Closed);
                 }
             }
@@ -216,14 +270,17 @@ impl Driver {
     fn rejoin(&self) {
         let catalog = self.state.snapshot();
         let mut known: Vec<PeerId> = catalog.signed_peers().map(|entry| *entry.id()).collect();
-        let mut chosen = Vec::with_capacity(REJOIN_PEERS + self.bootstrap.len());
+        let mut chosen = Vec::with_capacity(REJOIN_PEERS + 1);
         while chosen.len() < REJOIN_PEERS && !known.is_empty() {
             chosen.push(known.swap_remove(random_below(known.len())));
         }
-        for peer in self.bootstrap.iter().take(REJOIN_PEERS) {
-            if !chosen.contains(peer) {
-                chosen.push(*peer);
-            }
+        // A bootstrap peer may be the only way to those who are not known.
+        if let Some(peer) = self
+            .bootstrap
+            .get(random_below(self.bootstrap.len().max(1)))
+            && !chosen.contains(peer)
+        {
+            chosen.push(*peer);
         }
         if !chosen.is_empty() {
             self.gossip.join(chosen);
@@ -258,8 +315,8 @@ impl Driver {
 
 impl Timers {
     fn next(&self, alone: bool) -> Instant {
-        let rejoin = alone.then_some(self.rejoin);
-        [self.publish, rejoin]
+        let rejoin = (alone && self.join.is_none()).then_some(self.rejoin);
+        [self.publish, self.join, rejoin]
             .into_iter()
             .flatten()
             .fold(self.measure, Instant::min)
@@ -272,6 +329,11 @@ impl Timers {
             self.rejoin_delay = REJOIN_MIN;
         }
     }
+}
+
+/// Uniform in `0.0..1.0`, in steps that are fine enough for delays.
+fn random_unit() -> f64 {
+    random_below(1 << 20) as f64 / f64::from(1 << 20)
 }
 
 /// A number below `bound`, which must not be zero. Not for secrets.

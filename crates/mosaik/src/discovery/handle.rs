@@ -81,6 +81,7 @@ impl Discovery {
             rtt_probe_interval: config.rtt_probe_interval,
             neighbors: BTreeSet::new(),
             linked: HashSet::new(),
+            wanted: Vec::new(),
         };
         let tasks = links.tasks().clone();
         tasks.spawn(driver.run());
@@ -124,19 +125,18 @@ impl Discovery {
         }
         let alone = state.snapshot().signed_peers_count() == 0;
         state.handle(Input::Leave);
+        let window = self.0.config.graceful_departure_window;
         let farewell = async {
             if !alone {
                 tokio::time::sleep(BROADCAST_GRACE).await;
                 transport.flushed().await;
             }
-            gossip.shutdown().await;
         };
-        if tokio::time::timeout(self.0.config.graceful_departure_window, farewell)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(window, farewell).await.is_err() {
             tracing::debug!("some neighbours may not know of the departure");
         }
+        // Whatever became of the farewell: until then the layer keeps the transport alive.
+        gossip.shutdown().await;
         transport.close();
     }
 

@@ -102,8 +102,10 @@ impl Introducer {
         self.hints.put(address.clone());
         let entry = self.transport.who_are_you(address).await?;
         self.state.feed(entry);
-        self.gossip.join(vec![peer]);
-        match self.state.sync_with(&peer).await {
+        let compared = self.state.sync_with(&peer).await;
+        // Only now is it known how large the network is, and so whether that is urgent.
+        self.state.want_neighbor(peer);
+        match compared {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Link(LinkError::Timeout)),
             Err(_) => Err(Error::Cancelled),

@@ -46,6 +46,8 @@ pub(super) enum Action {
     Publish,
     /// A peer entered the catalog.
     Discovered,
+    /// Ask a peer to become a gossip neighbour, soon.
+    Join(PeerId),
 }
 
 /// Announcements and events are rare next to their size.
@@ -329,6 +331,19 @@ impl State {
 
     pub(super) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         rtt(&self.core.lock().machine, peer)
+    }
+
+    /// Has the driver ask a peer to become a gossip neighbour.
+    pub(super) fn want_neighbor(&self, peer: PeerId) {
+        let mut core = self.core.lock();
+        core.actions.push_back(Action::Join(peer));
+        self.finish(core);
+    }
+
+    /// A broadcast as a message to one peer; `None` for what is no broadcast.
+    pub(super) fn as_direct(&self, gossip: &Bytes) -> Option<Bytes> {
+        let gossip = catalog::Gossip::from_versioned(gossip, self.limits.entry_bytes).ok()?;
+        catalog::Message::Direct(gossip).to_versioned().ok()
     }
 
     /// The local entry as a broadcast, if it fits one; a larger one is found by comparisons.

@@ -39,6 +39,13 @@ const REPORTERS: usize = 4;
 const LARGE: usize = 128;
 /// A suspect is watched this long by those who do not watch it anyway.
 const LOOK_AFTER: Duration = Duration::from_secs(3);
+/// A probe that takes a new link waits this long after its target was chosen, and up to so much
+/// longer for each node, to the given bound. While a network grows, nearly every newcomer takes
+/// the place of another on somebody's rings: who is watched for good is known when it has grown,
+/// and many who begin at once should not all dial at once.
+const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE_PER_NODE: Duration = Duration::from_millis(20);
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Watch {
@@ -70,6 +77,8 @@ pub(super) struct Detector {
     probe_interval: Duration,
     suspect_after: Duration,
     refute_within: Duration,
+    /// Granted to everyone, because this node itself is late.
+    pub(super) grace: Duration,
     pub(super) rings: Rings,
     watches: BTreeMap<NodeKey, Watch>,
     suspects: BTreeMap<NodeKey, Suspect>,
@@ -84,6 +93,7 @@ impl Detector {
             probe_interval: config.probe_interval,
             suspect_after: config.suspect_after,
             refute_within: config.refute_within,
+            grace: Duration::ZERO,
             rings: Rings::default(),
             watches: BTreeMap::new(),
             suspects: BTreeMap::new(),
@@ -125,14 +135,26 @@ impl Detector {
     }
 
     /// Watches exactly `targets`, and the suspects being looked after.
-    pub(super) fn retarget(&mut self, now: Instant, targets: &BTreeSet<NodeKey>, prng: &mut Prng) {
+    pub(super) fn retarget(
+        &mut self,
+        now: Instant,
+        targets: &BTreeSet<NodeKey>,
+        links: &BTreeSet<NodeKey>,
+        prng: &mut Prng,
+    ) {
         self.members_changed = false;
         self.watches.retain(|peer, watch| {
             targets.contains(peer) || watch.until.is_some_and(|until| until > now)
         });
+        let nodes = u32::try_from(self.rings.len()).unwrap_or(u32::MAX);
+        let spread = SETTLE_PER_NODE.saturating_mul(nodes).min(SETTLE_MAX);
         for peer in targets {
-            let first = now + self.probe_interval.mul_f64(prng.unit());
-            self.watch(now, *peer, first).until = None;
+            let delay = if links.contains(peer) {
+                self.probe_interval.mul_f64(prng.unit())
+            } else {
+                SETTLE + spread.mul_f64(prng.unit())
+            };
+            self.watch(now, *peer, now + delay).until = None;
         }
     }
 
@@ -238,6 +260,7 @@ impl Detector {
         let rtt = self.rtts.get(peer).copied().unwrap_or_default();
         self.suspect_after
             .max(rtt.timeout(REPEAT_MIN, REPEAT_MAX.max(self.suspect_after)) * 3 / 2)
+            + self.grace
     }
 
     /// The watched peers whose silence has lasted long enough and was not reported yet.
@@ -332,7 +355,7 @@ impl Detector {
         } else {
             self.refute_within * 5 / 2
         };
-        suspect.started + wait
+        suspect.started + wait + self.grace
     }
 
     /// The suspects whose time is up and of whom nothing was heard.

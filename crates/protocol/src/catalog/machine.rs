@@ -20,6 +20,7 @@ use {
     core::time::Duration,
     mosaik_primitives::{
         codec::Versioned,
+        lag::Lag,
         time::{Instant, UnixMillis},
     },
     std::collections::BTreeSet,
@@ -63,6 +64,7 @@ pub struct Catalog<A> {
     epoch: UnixMillis,
     /// Time during which this node did not get to run.
     stalled: Duration,
+    lag: Lag,
     planned: Instant,
     next_announcement: Instant,
     broadcast_due: Option<Instant>,
@@ -88,6 +90,7 @@ impl<A: Authority> Catalog<A> {
             links: BTreeSet::new(),
             epoch: config.epoch,
             stalled: Duration::ZERO,
+            lag: Lag::default(),
             planned: Instant::FAR_FUTURE,
             next_announcement: Instant::FAR_FUTURE,
             broadcast_due: None,
@@ -212,6 +215,10 @@ impl<A: Authority> Catalog<A> {
     }
 
     fn account_for_stall(&mut self, now: Instant) {
+        if now >= self.planned {
+            self.lag.woke(self.planned, now);
+        }
+        self.detector.grace = self.lag.grace(now);
         if now > self.planned + PUNCTUAL {
             self.stalled += now.since(self.planned + PUNCTUAL);
         }
@@ -502,7 +509,8 @@ impl<A: Authority> Catalog<A> {
         let running = self.running(now);
         if self.detector.members_changed {
             let targets = self.detector.rings.monitored_by(self.config.me);
-            self.detector.retarget(running, &targets, &mut self.prng);
+            self.detector
+                .retarget(running, &targets, &self.links, &mut self.prng);
         }
         for (peer, nonce) in self.detector.probe(running, &mut self.prng) {
             out.push_back(Output::Probe { peer, nonce });

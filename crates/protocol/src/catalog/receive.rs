@@ -161,9 +161,10 @@ impl<A: Authority> Catalog<A> {
         if let Some(announcement) = announcement.filter(|_| refuted) {
             self.flood(route.from, peer, &Gossip::Announcement(announcement), out);
         }
-        // Whoever hears of a newcomer from itself vouches for it: its own broadcast may have been
-        // made before it had anybody to broadcast to.
-        if merged == Merged::Discovered && !route.broadcast && route.from == Some(*peer) {
+        // Whoever hears of a change from the changed itself hands it on: its own broadcast may have
+        // been made before it had anybody to broadcast to.
+        let firsthand = !route.broadcast && route.from == Some(*peer);
+        if firsthand && matches!(merged, Merged::Discovered | Merged::Updated) {
             if self.config.fits_gossip(record.bytes.len()) {
                 Self::broadcast(&Gossip::Entry(record.bytes.clone()), out);
             }

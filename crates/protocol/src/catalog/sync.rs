@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub(super) ended: bool,
     /// Entries asked of the partner.
     pub(super) awaiting: BTreeSet<NodeKey>,
+    /// It is repeated when it has ended, as if it had been opened now.
+    again: bool,
     repeats: u16,
 }
 
@@ -95,7 +97,13 @@ impl Syncs {
 
 impl<A: Authority> Catalog<A> {
     pub(super) fn request_sync(&mut self, now: Instant, peer: NodeKey, out: &mut Outputs) {
-        if peer == self.config.me || self.syncs.waiting.len() >= WAITING {
+        let running = self.syncs.sessions.values_mut();
+        if let Some(session) = running.into_iter().find(|session| session.peer == peer) {
+            // Two comparisons at once would bring the same things twice. What the partner has
+            // learned since this one began is found by repeating it.
+            session.requested = true;
+            session.again = true;
+        } else if peer == self.config.me || self.syncs.waiting.len() >= WAITING {
             out.push_back(Output::SyncFailed(peer));
         } else if self.syncs.requested() < REQUESTED {
             self.open_sync(now, peer, true, out);
@@ -118,6 +126,7 @@ impl<A: Authority> Catalog<A> {
             requested,
             ended: false,
             awaiting: BTreeSet::new(),
+            again: false,
             repeats: 0,
         };
         if self.syncs.sessions.contains_key(&id)
@@ -191,11 +200,10 @@ impl<A: Authority> Catalog<A> {
             return;
         }
         if let Some(peer) = self.choose_partner()
-            && self
-                .syncs
-                .sessions
-                .values()
-                .all(|session| session.requested)
+            && self.syncs.sessions.values().all(|session| {
+                let other = session.peer != peer;
+                session.requested && other
+            })
         {
             self.open_sync(now, peer, false, out);
         }
@@ -206,12 +214,15 @@ impl<A: Authority> Catalog<A> {
     }
 
     /// A neighbour on the rings, where everyone has equally many; now and then, or without such
-    /// neighbours, any linked peer. Neither needs a new connection.
+    /// neighbours, any linked peer. While there is news, linked peers only: the rings still
+    /// change, and whoever is met over a link that exists costs no handshake.
     fn choose_partner(&mut self) -> Option<NodeKey> {
         let me = self.config.me;
+        let growing = self.syncs.pace < self.config.sync_interval;
         let mut partners = self.detector.rings.monitored_by(me);
         partners.extend(self.detector.rings.monitors_of(me));
-        if partners.is_empty() || (!self.links.is_empty() && self.prng.below(LINKED_EVERY) == 0) {
+        let linked = growing || self.prng.below(LINKED_EVERY) == 0;
+        if partners.is_empty() || (linked && !self.links.is_empty()) {
             partners.clone_from(&self.links);
         }
         if partners.is_empty() {
@@ -329,10 +340,15 @@ impl<A: Authority> Catalog<A> {
     }
 
     pub(super) fn close_if_complete(&mut self, id: u32, out: &mut Outputs) {
-        let Some(session) = self.syncs.sessions.get(&id) else {
+        let Some(session) = self.syncs.sessions.get_mut(&id) else {
             return;
         };
         if session.ended && session.awaiting.is_empty() {
+            if core::mem::take(&mut session.again) {
+                session.ended = false;
+                let peer = session.peer;
+                return self.send_opening(id, peer, out);
+            }
             if session.requested {
                 out.push_back(Output::Synced(session.peer));
             }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod crash;
+mod departure;
 mod manual;
 mod meeting;
 #[cfg(unix)]

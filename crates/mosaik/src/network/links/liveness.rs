@@ -3,8 +3,8 @@
 //! A killed process sends no reset over UDP: only silence tells. Every connection in use is
 //! asked for a sign of life (a one-byte datagram, which the peer's transport acknowledges)
 //! when nothing arrived for [`ASK_AFTER`], and is lost after [`SILENCE`]. Time during which this
-//! process itself did not run does not count, so a paused or starved process does not take its
-//! peers for dead.
+//! process itself did not run does not count, and one that runs late is more patient, so a paused
+//! or starved process does not take its peers for dead.
 
 use {
     super::{
@@ -14,6 +14,7 @@ use {
     crate::network::close::{Success, UnexpectedClose},
     bytes::Bytes,
     core::time::Duration,
+    mosaik_primitives::{lag::Lag, time as clock},
     std::{collections::HashMap, sync::Arc},
     tokio::time::{Instant, MissedTickBehavior},
 };
@@ -41,11 +42,16 @@ pub(super) async fn watch(links: Links) {
     let mut watched: HashMap<usize, Watched> = HashMap::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
+    let start = Instant::now();
+    let mut last = start;
+    let mut lag = Lag::default();
     loop {
         let now = ticks.tick().await;
         // A late tick means that we did not run; at most one tick's time counts as silence.
         let ran = now.saturating_duration_since(last).min(TICK);
+        let on_clock = |at: Instant| clock::Instant::ZERO + at.duration_since(start);
+        lag.woke(on_clock(last + TICK), on_clock(now));
+        let patience = SILENCE + lag.grace(on_clock(now));
         last = now;
         let conns = links.connections();
         let mut next = HashMap::with_capacity(watched.len());
@@ -53,7 +59,7 @@ pub(super) async fn watch(links: Links) {
             links.0.meter.bytes(conn);
             if conn.in_use() {
                 let id = conn.connection.stable_id();
-                match look(conn, watched.remove(&id), ran) {
+                match look(conn, watched.remove(&id), ran, patience) {
                     Some(state) => drop(next.insert(id, state)),
                     None => links.0.meter.lost.increment(1),
                 }
@@ -66,13 +72,18 @@ pub(super) async fn watch(links: Links) {
 }
 
 /// Looks at one connection in use; `None` when it is lost.
-fn look(conn: &Arc<Conn>, before: Option<Watched>, ran: Duration) -> Option<Watched> {
+fn look(
+    conn: &Arc<Conn>,
+    before: Option<Watched>,
+    ran: Duration,
+    patience: Duration,
+) -> Option<Watched> {
     let received = conn.connection.stats().udp_rx.datagrams;
     let silent = match before {
         Some(before) if before.received == received => before.silent + ran,
         _ => Duration::ZERO,
     };
-    if silent >= SILENCE {
+    if silent >= patience {
         tracing::debug!(peer = %conn.peer().fmt_short(), "peer is silent, link lost");
         conn.set_lost();
         close(&conn.connection, UnexpectedClose::REASON);
