@@ -136,7 +136,9 @@ pub fn look_back(world: &World, policy: MergePolicy) -> Result<(), Failure> {
         Err(world.failure("no acknowledged command missing", facts))
     };
     if policy == MergePolicy::Resubmit && world.dropped == 0 {
-        held(&survivors, &|_| true)?;
+        // Who was asked to leave may be the last that has something, and stays until it may go.
+        let up = world.nodes.iter().filter(|node| node.is_up());
+        held(&up.map(|node| node.lineage).collect(), &|_| true)?;
     }
     for survivor in &survivors {
         held(&BTreeSet::from([*survivor]), &|by| by == *survivor)?;

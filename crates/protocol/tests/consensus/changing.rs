@@ -3,7 +3,7 @@
 use {
     crate::cluster::{Cluster, config},
     core::time::Duration,
-    mosaik_protocol::consensus::{LogIndex, Standing},
+    mosaik_protocol::consensus::{Event, Input, LogIndex, Standing},
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -60,4 +60,33 @@ fn nobody_is_taken_out_by_a_leader_that_could_not_commit_it() {
     cluster.start(first);
     cluster.lead();
     cluster.execute(first, "on");
+}
+
+#[test]
+fn nobody_is_let_go_by_a_leader_that_could_not_commit_it() {
+    let mut cluster = Cluster::new([]);
+    for id in 1..=3 {
+        let mut config = config(id);
+        config.quiesce = false;
+        cluster.add(config);
+    }
+    cluster.until("the group forms", |c| {
+        let formed = |n: &crate::cluster::Node| {
+            n.status().commit >= LogIndex(2) && n.status().membership.voters().len() == 3
+        };
+        c.nodes.values().all(formed) && c.leader().is_some()
+    });
+    let leader = cluster.lead();
+    let [dead, leaver] = cluster.others(leader)[..] else {
+        panic!("there are three")
+    };
+    cluster.kill_silently(dead);
+    cluster.run(MILLI * 1_500);
+    cluster.input(leaver, Input::Leave);
+    cluster.run(MILLI * 400);
+    assert_eq!(cluster.membership(leader).voters().len(), 3);
+    cluster.start(dead);
+    cluster.until("it may go", |c| {
+        c.nodes[&leaver].events.contains(&Event::Left)
+    });
 }

@@ -228,3 +228,51 @@ fn a_member_that_has_cut_its_log_waits_for_others_to_hand_it_over() {
     cluster.until("there is one lineage", |c| lineages(c) == 1);
     cluster.all_applied(15);
 }
+
+/// Commands reach a lineage in order or not at all: one that is turned to in the middle has none of
+/// those before, and would take them for skipped.
+#[test]
+fn a_hand_over_that_turns_to_another_lineage_begins_from_the_start() {
+    let mut cluster = Cluster::new([]);
+    for id in 1..=6 {
+        let mut config = config(id);
+        config.append_bytes = 1;
+        cluster.add(config);
+        cluster.cut_silently(&[1, 2]);
+        cluster.cut_silently(&[6]);
+    }
+    cluster.partition(&[1, 2]);
+    cluster.partition(&[6]);
+    cluster.until("three sides have founded", |c| {
+        lineages(c) == 3 && c.nodes.values().all(|n| n.status().commit >= LogIndex(2))
+    });
+    for n in 0..5 {
+        cluster.execute(2, &format!("small {n}"));
+    }
+    for n in 0..10 {
+        cluster.execute(4, &format!("large {n}"));
+    }
+    // Two of five are handed over, then the other side is gone.
+    cluster.filter = Some(Box::new(|message| match &message.body {
+        Body::Resubmit(resubmit) => resubmit.upto.0 <= 2,
+        _ => true,
+    }));
+    cluster.cut.retain(|(a, b)| [*a, *b].contains(&6));
+    for id in 1..=5 {
+        cluster.crash(id);
+        cluster.start(id);
+    }
+    cluster.until("two commands are handed over", |c| {
+        c.nodes[&4].machine.len() == 12 && all_of(c, &[1, 2], RoleName::Retired)
+    });
+    for id in 3..=5 {
+        cluster.crash(id);
+    }
+    cluster.filter = None;
+    cluster.heal();
+    cluster.until("the last side has them all", |c| {
+        c.nodes[&6].machine.len() == 5
+    });
+    let expected: Vec<_> = (0..5).map(|n| format!("small {n}")).collect();
+    assert_eq!(cluster.texts(6), expected);
+}

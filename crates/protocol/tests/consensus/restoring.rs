@@ -102,3 +102,57 @@ fn a_restarted_member_does_not_number_its_reads_as_before() {
     let first = asked();
     assert_ne!(first, asked());
 }
+
+/// The snapshot is where the state machine starts; the log still begins where the store's does.
+#[test]
+fn a_log_reaches_back_behind_the_snapshot_after_a_restart() {
+    let mut cluster = Cluster::formed([1]);
+    for n in 1..=5 {
+        cluster.execute(1, &n.to_string());
+    }
+    let entries: Vec<Entry> = cluster.nodes[&1].disk.entries.values().cloned().collect();
+    let hard_state = cluster.nodes[&1].disk.hard.clone();
+    cluster.snapshot(1);
+    let (meta, _) = cluster.nodes[&1].disk.snapshot.clone().unwrap();
+    let base = |entries: &[Entry]| {
+        let restored = Restored {
+            hard_state: hard_state.clone(),
+            snapshot: Some(meta.clone()),
+            entries: entries.to_vec(),
+        };
+        let (now, mut out) = (Instant::from_millis(1), Vec::new());
+        let core = Core::new(config(1), restored, now, &mut out).unwrap();
+        core.status().base.0
+    };
+    assert_eq!(base(&entries), 0);
+    assert_eq!(base(&entries[2..]), 3);
+    assert_eq!(base(&entries[5..]), 6);
+    assert_eq!(base(&[]), meta.last.index.0);
+}
+
+/// The founder offered its genesis to one of three, and was interrupted.
+#[test]
+fn a_genesis_reaches_those_it_names_whoever_has_it() {
+    let mut cluster = Cluster::new([]);
+    cluster.filter = Some(Box::new(|message| match message.body {
+        Body::Genesis(_) => message.to.peer.0[0] == 2,
+        Body::GenesisAnswer { .. } => false,
+        _ => true,
+    }));
+    for id in 1..=4 {
+        let mut config = config(id);
+        config.min_voters = 3;
+        cluster.add(config);
+    }
+    cluster.until("one of those named has it", |c| {
+        [1, 2]
+            .iter()
+            .all(|id| !c.nodes[id].status().lineage.is_none())
+    });
+    cluster.crash(1);
+    cluster.start(1);
+    cluster.filter = None;
+    cluster.lead();
+    cluster.execute(3, "together");
+    cluster.all_applied(1);
+}
