@@ -15,7 +15,6 @@ use {
         input::{Event, Output, Outputs},
         membership::{Membership, Preference},
         message::{Body, Hello},
-        mutants::mutant,
     },
     bytes::Bytes,
     core::time::Duration,
@@ -352,15 +351,6 @@ impl Core {
             || !genesis.membership.is_voter(&self.me())
         {
             return;
-        }
-        if mutant!("found-twice")
-            && genesis.membership.is_voter(&self.me())
-            && !self.lineage().is_none()
-            && self.lineage() != lineage
-            && self.commit.is_zero()
-        {
-            self.forget_lineage(out);
-            self.storing.change().member.incarnation -= 1;
         }
         let joining = matches!(&self.role, Role::Fresh(fresh) if fresh.joining.is_some());
         if self.lineage().is_none() && !joining && !self.is_observer() {

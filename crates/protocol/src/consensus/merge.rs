@@ -74,7 +74,7 @@ impl Core {
 
     /// Whether giving way would drop what was acknowledged.
     fn must_stay(&self) -> bool {
-        self.config.merge == MergePolicy::Resubmit && self.is_cut()
+        self.config.merge == MergePolicy::Resubmit && self.is_cut() && !mutant!("cut-log-gives-way")
     }
 
     /// Whether nothing can be committed in this lineage any more.

@@ -108,8 +108,8 @@ pub const MUTANTS: &[(&str, &str)] = &[
         "followers commit up to what the leader says, matching or not",
     ),
     (
-        "found-twice",
-        "a member accepts every genesis it is offered",
+        "cut-log-gives-way",
+        "a lineage gives way though commands were cut off its log",
     ),
     (
         "incarnation-ignored",

@@ -276,3 +276,16 @@ fn a_hand_over_that_turns_to_another_lineage_begins_from_the_start() {
     let expected: Vec<_> = (0..5).map(|n| format!("small {n}")).collect();
     assert_eq!(cluster.texts(6), expected);
 }
+
+/// The tests of this file, for those who want to see them fail.
+#[cfg(mosaik_mutants)]
+pub(crate) const ALL: &[(&str, fn())] = &[
+    (
+        "lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing",
+        lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing,
+    ),
+    (
+        "a_lineage_that_has_cut_its_log_is_given_way_to",
+        a_lineage_that_has_cut_its_log_is_given_way_to,
+    ),
+];

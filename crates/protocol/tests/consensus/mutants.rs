@@ -3,7 +3,7 @@
 //! Compiled with `--cfg mosaik_mutants` only.
 
 use {
-    crate::{basics, chaos, faults, traps},
+    crate::{basics, chaos, faults, merging, traps},
     mosaik_protocol::consensus::mutants::{MUTANTS, plant},
     std::panic::catch_unwind,
 };
@@ -15,6 +15,7 @@ fn caught(name: &str) -> Option<String> {
         .iter()
         .chain(traps::ALL)
         .chain(faults::ALL)
+        .chain(merging::ALL)
         .find(|(_, test)| catch_unwind(*test).is_err())
         .map(|(test, _)| (*test).to_string())
         .or_else(|| {

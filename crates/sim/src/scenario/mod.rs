@@ -30,6 +30,10 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/a_crashed_leader_is_replaced.txt"),
     ),
     (
+        "a_cut_log_is_given_way_to",
+        include_str!("../../scenarios/a_cut_log_is_given_way_to.txt"),
+    ),
+    (
         "a_dead_voter_is_replaced",
         include_str!("../../scenarios/a_dead_voter_is_replaced.txt"),
     ),
@@ -94,8 +98,16 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/a_leaving_leader_hands_over.txt"),
     ),
     (
+        "a_live_leader_is_an_objection",
+        include_str!("../../scenarios/a_live_leader_is_an_objection.txt"),
+    ),
+    (
         "a_lone_node_founds_alone",
         include_str!("../../scenarios/a_lone_node_founds_alone.txt"),
+    ),
+    (
+        "a_lone_survivor_goes_on_when_told",
+        include_str!("../../scenarios/a_lone_survivor_goes_on_when_told.txt"),
     ),
     (
         "a_losing_leader_dies_while_merging",
@@ -130,12 +142,20 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/a_ring_still_commits.txt"),
     ),
     (
+        "a_sealed_side_goes_on_without_its_winner",
+        include_str!("../../scenarios/a_sealed_side_goes_on_without_its_winner.txt"),
+    ),
+    (
         "a_snapshot_does_not_drop_what_was_confirmed",
         include_str!("../../scenarios/a_snapshot_does_not_drop_what_was_confirmed.txt"),
     ),
     (
         "a_snapshot_does_not_replace_a_newer_log",
         include_str!("../../scenarios/a_snapshot_does_not_replace_a_newer_log.txt"),
+    ),
+    (
+        "a_survivor_crashes_while_it_goes_on",
+        include_str!("../../scenarios/a_survivor_crashes_while_it_goes_on.txt"),
     ),
     (
         "a_transfer_to_a_dead_node_is_given_up",
@@ -218,6 +238,10 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/leadership_moves_on_request.txt"),
     ),
     (
+        "lineages_that_cut_their_logs_stay_apart",
+        include_str!("../../scenarios/lineages_that_cut_their_logs_stay_apart.txt"),
+    ),
+    (
         "no_more_than_the_allowed_voters",
         include_str!("../../scenarios/no_more_than_the_allowed_voters.txt"),
     ),
@@ -232,6 +256,10 @@ pub const ALL: &[(&str, &str)] = &[
     (
         "split_votes_resolve",
         include_str!("../../scenarios/split_votes_resolve.txt"),
+    ),
+    (
+        "survivors_that_each_go_on_meet_again",
+        include_str!("../../scenarios/survivors_that_each_go_on_meet_again.txt"),
     ),
     (
         "three_lineages_merge",

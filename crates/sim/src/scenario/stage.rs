@@ -177,6 +177,11 @@ const ACTIONS: &[Action] = &[
             world.input(node, Input::Leave)
         })
     }),
+    ("{nodes} is|are told to go on alone", |stage, holes| {
+        each(stage, holes, |world, node| {
+            world.input(node, Input::Recover)
+        })
+    }),
     ("{nodes} compact|compacts", |stage, holes| {
         each(stage, holes, |world, node| {
             world.take_snapshot(node);
