@@ -1,7 +1,8 @@
 //! What the disk store makes of the disk: `cargo bench -p mosaik-storage`.
 //!
 //! Prints the fsyncs a second of the disk, the acknowledged writes a second with 64 writers that each
-//! wait for their own, and the time to reopen a log of 1,000,000 entries. The directory is
+//! wait for their own (as threads; as futures would, on one thread; as one driver with 64 in
+//! flight), and the time to reopen a log of 1,000,000 entries. The directory is
 //! `MOSAIK_BENCH_DIR`, or the one for temporary files: make sure that it is on the disk in question.
 
 use {
@@ -16,7 +17,7 @@ use {
         io::{self, Seek, SeekFrom, Write},
         path::{Path, PathBuf},
         sync::{
-            Arc,
+            Arc, Mutex,
             atomic::{AtomicBool, AtomicU64, Ordering},
         },
         task::{Wake, Waker},
@@ -120,7 +121,10 @@ fn timed_store(directory: &Path, spent: &Arc<Spent>) -> DiskStore {
 /// Disks that are shared or throttled change their pace within a second, so what the store reaches
 /// is compared with what the disk gave to the store itself in the same seconds.
 fn throughput(root: &Path) {
-    println!("round | fsyncs/s alone | 64 threads: fsyncs/s, writes/s, ratio | 64 in flight: same");
+    println!(
+        "round | fsyncs/s alone | 64 threads: fsyncs/s, writes/s, ratio | 64 handles, one thread: \
+         same | 64 in flight: same"
+    );
     let spent = Arc::new(Spent::default());
     let mut many = timed_store(&root.join("many"), &spent);
     let mut one = timed_store(&root.join("one"), &spent);
@@ -130,7 +134,7 @@ fn throughput(root: &Path) {
     }
     one.open(group(0), Incarnation(1)).expect("creates");
     let mut last = 0;
-    let mut ratios = [Vec::new(), Vec::new()];
+    let mut ratios = [Vec::new(), Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
         let alone = fsyncs_per_second(root).expect("the disk syncs");
         print!("{round} | {alone:.0}");
@@ -138,6 +142,7 @@ fn throughput(root: &Path) {
             spent.take_rate();
             let writes = match number {
                 0 => threads_round(&many, &mut next),
+                1 => handles_round(&many, &mut next),
                 _ => pipelined_round(&mut one, &mut last),
             };
             let fsyncs = spent.take_rate();
@@ -147,12 +152,13 @@ fn throughput(root: &Path) {
         }
         println!();
     }
-    let [threads, in_flight] = ratios.map(|mut ratios| {
+    let [threads, handles, in_flight] = ratios.map(|mut ratios| {
         ratios.sort_by(f64::total_cmp);
         ratios[ratios.len() / 2]
     });
     println!(
-        "median of writes/s per 64 x fsyncs/s: threads {threads:.2}, in flight {in_flight:.2}"
+        "median of writes/s per 64 x fsyncs/s: threads {threads:.2}, handles {handles:.2}, in \
+         flight {in_flight:.2}"
     );
     println!("goal: 0.70");
 }
@@ -214,6 +220,63 @@ fn threads_round(store: &DiskStore, next: &mut [u64]) -> f64 {
         stop.store(true, Ordering::Relaxed);
     });
     total.into_inner() as f64 / began.elapsed().as_secs_f64()
+}
+
+/// What tells a thread which of its handles has something.
+struct Ready {
+    thread: Thread,
+    handles: Mutex<Vec<usize>>,
+}
+
+struct WakeHandle(usize, Arc<Ready>);
+
+impl Wake for WakeHandle {
+    fn wake(self: Arc<Self>) {
+        let Self(number, ready) = &*self;
+        ready.handles.lock().expect("nobody panics").push(*number);
+        ready.thread.unpark();
+    }
+}
+
+/// Handles that each have one write under way and are told when it ends, as futures are: all on one
+/// thread.
+fn handles_round(store: &DiskStore, next: &mut [u64]) -> f64 {
+    let ready = Arc::new(Ready {
+        thread: thread::current(),
+        handles: Mutex::default(),
+    });
+    let mut handles: Vec<DiskStore> = next.iter().map(|_| store.clone()).collect();
+    let began = Instant::now();
+    for (number, handle) in handles.iter_mut().enumerate() {
+        let waker = Arc::new(WakeHandle(number, Arc::clone(&ready)));
+        handle.wake_on_completion(&Waker::from(waker));
+        handle
+            .submit(append(number, next[number]))
+            .expect("the queue has room");
+    }
+    let (mut waiting, mut done) = (handles.len(), 0);
+    let mut completions: Vec<Completion> = Vec::new();
+    while waiting > 0 {
+        let woken = std::mem::take(&mut *ready.handles.lock().expect("nobody panics"));
+        if woken.is_empty() {
+            thread::park();
+        }
+        for number in woken {
+            handles[number].completed(&mut completions);
+            for completion in completions.drain(..) {
+                completion.result.expect("writes");
+                next[number] += 1;
+                done += 1;
+                if began.elapsed() < ROUND {
+                    let batch = append(number, next[number]);
+                    handles[number].submit(batch).expect("the queue has room");
+                } else {
+                    waiting -= 1;
+                }
+            }
+        }
+    }
+    f64::from(done) / began.elapsed().as_secs_f64()
 }
 
 struct Unpark(Thread);

@@ -118,6 +118,10 @@ pub(super) const CHECKS: &[Check] = &[
             format!("there are {voters} voters")
         })
     }),
+    ("{node} belongs to nothing", |stage, holes| {
+        let lineage = stage.world.nodes[holes.node(0)].view.lineage;
+        require(lineage.is_none(), || format!("it is of {lineage}"))
+    }),
     ("{node} votes", |stage, holes| {
         require(votes(stage, holes.node(0))?, || "it does not".to_owned())
     }),

@@ -178,6 +178,10 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/a_winning_leader_dies_while_merging.txt"),
     ),
     (
+        "a_wiped_node_is_not_its_former_self",
+        include_str!("../../scenarios/a_wiped_node_is_not_its_former_self.txt"),
+    ),
+    (
         "a_wiped_voter_does_not_vote_as_before",
         include_str!("../../scenarios/a_wiped_voter_does_not_vote_as_before.txt"),
     ),
