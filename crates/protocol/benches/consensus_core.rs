@@ -1,5 +1,6 @@
 //! The core alone: three members in one thread, no store, no network, 64-byte commands in batches
-//! of 64. Prints committed commands a second, as the leader's caller learns of them.
+//! of 64. Prints committed commands a second, as the leader's caller learns of them, and what a
+//! member of a group that has fallen silent keeps in memory.
 
 use {
     bytes::Bytes,
@@ -103,7 +104,71 @@ impl World {
     }
 }
 
+impl World {
+    /// Goes on until nobody waits for anything.
+    fn fall_silent(&mut self) {
+        loop {
+            self.work(|_| false);
+            let Some(at) = self.cores.iter().filter_map(Core::next_deadline).min() else {
+                break;
+            };
+            self.now = at.max(self.now);
+            self.inbox.extend((0..MEMBERS).map(|id| (id, Input::Tick)));
+        }
+        self.inbox = VecDeque::new();
+        self.out = Outputs::new();
+    }
+}
+
+/// Resident memory of this process, bytes; none where the system does not tell.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// What an idle member costs, when its group has done something before.
+fn idle(commands: u64) {
+    const GROUPS: usize = 400;
+    let Some(before) = resident() else {
+        println!("resident memory is not told here");
+        return;
+    };
+    let groups: Vec<World> = (0..GROUPS)
+        .map(|_| {
+            let mut world = World::new();
+            let leader = world.form();
+            for id in 1..=commands {
+                let proposal = Proposal {
+                    id,
+                    commands: vec![Bytes::from(vec![id as u8; 256])],
+                };
+                world
+                    .inbox
+                    .push_back((leader, Input::Propose(vec![proposal])));
+                world.work(|_| false);
+            }
+            assert_eq!(world.committed, commands);
+            world.fall_silent();
+            world
+        })
+        .collect();
+    let members = (groups.len() * MEMBERS) as u64;
+    let each = resident().unwrap_or(before).saturating_sub(before) / members;
+    println!(
+        "an idle member, after {commands} commands of 256 B: {:.1} KiB",
+        each as f64 / 1_024.0
+    );
+}
+
 fn main() {
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    for commands in [1, 1_000] {
+        idle(commands);
+    }
     let mut world = World::new();
     let leader = world.form();
     world.work(|_| false);
