@@ -1,33 +1,29 @@
-//! The applier: a group's state machine and the task that runs it.
+//! The applier: the task of a group's replica, and the queue it takes its work from.
 //!
 //! The driver hands over committed entries, outcomes and reads, and never waits. The program's
 //! code runs here and nowhere else; a panic in it ends this group on this node and nothing more.
 //!
 //! The queue needs no bound of its own: the core hands out no more than it was told is applied,
-//! outcomes and reads answer what was bounded when it was asked, and queries are counted.
+//! outcomes and reads answer what was bounded when it was asked, queries are counted, and of
+//! messages of the state synchronisation those are dropped that find no room.
 
 use {
     super::{
-        config::GroupConfig,
-        consensus::PanicPolicy,
-        context::{ApplyContext, Applying, Committed},
-        cursor::Cursor,
         driver::{Command, Inbox, Question, Reply, Slot},
         error::{Halted, QueryError},
-        event::Event,
-        index::Index,
         machine::StateMachine,
         query::QueryResultAt,
+        replica::{CaughtUp, Replica},
         setup::{Machine, Shared},
     },
-    crate::{NetworkId, PeerId, primitives::Datum},
+    crate::PeerId,
     bytes::Bytes,
-    core::{any::Any, panic::AssertUnwindSafe},
+    core::{future::poll_fn, task::Poll},
     mosaik_protocol::consensus::{
-        self, CommittedEntry, EntryBody, LogIndex, Outcome, ReadOutcome, SnapshotMeta,
+        self, CommittedEntry, LogIndex, Outcome, ReadOutcome, SnapshotMeta,
     },
     parking_lot::Mutex,
-    std::{collections::VecDeque, panic::catch_unwind, sync::Arc},
+    std::{collections::VecDeque, sync::Arc},
     tokio::sync::{Notify, oneshot},
 };
 
@@ -35,6 +31,8 @@ use {
 const QUERIES: usize = 65_536;
 /// Bytes applied after which the driver is told, rather than left to ask.
 const REPORT_BYTES: usize = 1 << 20;
+/// Bytes of messages of the state synchronisation that may wait.
+const SYNC_BYTES: usize = 64 << 20;
 
 /// What a query's asker gets.
 pub(super) type Answer<M> = Result<QueryResultAt<M>, QueryError<M>>;
@@ -58,12 +56,16 @@ enum Work<M: StateMachine> {
     Resolve(Reply, Outcome),
     Query(Asked<M>),
     Refuse(Asked<M>, ReadOutcome),
+    Receive(PeerId, Bytes),
+    Synchronise(Box<SnapshotMeta>, consensus::Member),
+    ChangeLineage,
     Close,
 }
 
 struct Queue<M: StateMachine> {
     work: VecDeque<Work<M>>,
     queries: usize,
+    sync_bytes: usize,
     closed: bool,
 }
 
@@ -97,6 +99,7 @@ impl<M: StateMachine> Applier<M> {
             queue: Mutex::new(Queue {
                 work: VecDeque::new(),
                 queries: 0,
+                sync_bytes: 0,
                 closed: false,
             }),
             wake: Notify::new(),
@@ -135,30 +138,18 @@ impl<M: StateMachine> Applier<M> {
         }
     }
 
-    /// Runs the machine until the group ends.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        machine: M,
-        network: NetworkId,
-        config: Arc<GroupConfig>,
-    ) {
+    /// Runs the replica until the group ends.
+    pub(super) async fn run(self: Arc<Self>, replica: Replica<M>) {
         let mut runner = Runner {
-            applying: Applying::new(network, *config.group_id(), Cursor::zero()),
-            policy: config.consensus().panic_policy,
-            machine,
-            shared: Arc::clone(&self.shared),
+            replica,
             halted: None,
         };
         let mut work = VecDeque::new();
         loop {
             {
                 let mut queue = self.queue.lock();
-                queue.queries = 0;
+                (queue.queries, queue.sync_bytes) = (0, 0);
                 std::mem::swap(&mut queue.work, &mut work);
-            }
-            if work.is_empty() {
-                self.wake.notified().await;
-                continue;
             }
             for work in work.drain(..) {
                 if matches!(work, Work::Close) {
@@ -169,7 +160,34 @@ impl<M: StateMachine> Applier<M> {
                 tokio::task::coop::consume_budget().await;
             }
             work.shrink_to(16);
+            self.rest(&mut runner).await;
         }
+    }
+
+    /// Lets the state synchronisation do what is due until there is other work.
+    async fn rest(&self, runner: &mut Runner<M>) {
+        let mut woken = std::pin::pin!(self.wake.notified());
+        poll_fn(|cx| {
+            loop {
+                if runner.halted.is_none() {
+                    match runner.replica.poll(cx) {
+                        Ok(None) => {}
+                        Ok(Some(end)) => {
+                            self.caught_up(end);
+                            continue;
+                        }
+                        Err(why) => self.halt(runner, why),
+                    }
+                    self.show(runner);
+                }
+                let is_idle = self.queue.lock().work.is_empty();
+                return match woken.as_mut().poll(cx) {
+                    Poll::Pending if is_idle => Poll::Pending,
+                    _ => Poll::Ready(()),
+                };
+            }
+        })
+        .await;
     }
 
     fn close(&self) {
@@ -187,18 +205,14 @@ impl<M: StateMachine> Applier<M> {
                 if runner.halted.is_some() {
                     return;
                 }
-                match runner.apply(&entries) {
-                    Ok(bytes) => self.report(&entries, bytes),
+                match runner.replica.apply(&entries) {
+                    Ok(bytes) => self.report(runner, &entries, bytes),
                     Err(why) => self.halt(runner, why),
                 }
             }
             Work::StartOver => {
-                let index = runner.applying.committed().index();
-                if !index.is_zero() && !runner.start_over() {
-                    let why = "the group merged with another side of it, and the state machine \
-                               cannot start over; restart this node";
-                    self.halt(runner, Halted::Other(why.into()));
-                }
+                let started = runner.replica.start_over();
+                self.heed(runner, started);
                 *self.applied.lock() = Applied {
                     epoch: self.applied.lock().epoch + 1,
                     ..Applied::default()
@@ -209,33 +223,78 @@ impl<M: StateMachine> Applier<M> {
                 (Some(_), Outcome::Committed { .. }) => reply.send(Outcome::Unknown),
                 (_, outcome) => reply.send(outcome),
             },
-            Work::Query(asked) => match &runner.halted {
-                Some(why) => {
-                    let why = why.clone();
-                    asked.fail(|query| QueryError::Halted(query, why));
-                }
-                None => runner.answer(asked),
-            },
+            Work::Query(Asked { query, reply }) => {
+                let answer = match &runner.halted {
+                    Some(why) => Err(QueryError::Halted(query, why.clone())),
+                    None => runner.replica.query(query),
+                };
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(answer);
+            }
             Work::Refuse(asked, outcome) => asked.fail(|query| match outcome {
                 ReadOutcome::Overloaded => QueryError::Overloaded(query),
                 _ => QueryError::Offline(query),
             }),
+            Work::Receive(..) | Work::Synchronise(..) | Work::ChangeLineage
+                if runner.halted.is_some() => {}
+            Work::Receive(peer, message) => {
+                let received = runner.replica.receive(peer, &message);
+                self.heed(runner, received);
+            }
+            Work::Synchronise(meta, source) => match runner.replica.synchronise(&meta, source) {
+                Ok(None) => {}
+                Ok(Some(end)) => self.caught_up(end),
+                Err(why) => self.halt(runner, why),
+            },
+            Work::ChangeLineage => {
+                let changed = runner.replica.change_lineage();
+                self.heed(runner, changed);
+                self.show(runner);
+            }
             Work::Close => {}
         }
     }
 
-    /// Tells how far the machine is: programs always, the driver when it has not looked for
-    /// long.
-    fn report(&self, entries: &[CommittedEntry], bytes: usize) {
-        let Some(last) = entries.last() else {
-            return;
-        };
-        let committed = Index::from(last.before.0 + u64::from(last.count));
+    /// A session has come to its end: the core goes on from there.
+    fn caught_up(&self, end: CaughtUp) {
+        let CaughtUp {
+            position,
+            installed,
+        } = end;
+        if installed {
+            let mut applied = self.applied.lock();
+            applied.upto = applied.upto.max(position.index);
+        }
+        self.inbox.tell(Command::Synced {
+            slot: self.slot,
+            position,
+            installed,
+        });
+    }
+
+    /// Tells programs how far the state is.
+    fn show(&self, runner: &Runner<M>) {
+        let committed = runner.replica.committed().index();
         self.shared.progress.send_if_modified(|shown| {
             let changed = shown.committed != committed;
             shown.committed = committed;
             changed
         });
+    }
+
+    fn heed(&self, runner: &mut Runner<M>, result: Result<(), Halted>) {
+        if let Err(why) = result {
+            self.halt(runner, why);
+        }
+    }
+
+    /// Tells how far the machine is: programs always, the driver when it has not looked for
+    /// long.
+    fn report(&self, runner: &Runner<M>, entries: &[CommittedEntry], bytes: usize) {
+        let Some(last) = entries.last() else {
+            return;
+        };
+        self.show(runner);
         let mut applied = self.applied.lock();
         applied.upto = last.entry.index;
         applied.unseen += bytes;
@@ -289,14 +348,25 @@ impl<M: StateMachine> Machine for Applier<M> {
         }
     }
 
-    fn receive(&self, _: PeerId, _: Bytes) {}
+    fn receive(&self, peer: PeerId, message: Bytes) {
+        let room = {
+            let mut queue = self.queue.lock();
+            queue.sync_bytes += message.len();
+            queue.sync_bytes <= SYNC_BYTES
+        };
+        if room {
+            self.push(Work::Receive(peer, message));
+        } else {
+            self.shared.metrics.messages_dropped.increment(1);
+        }
+    }
 
-    fn synchronise(&self, meta: SnapshotMeta, _: consensus::Member) {
-        self.inbox.tell(Command::Synced {
-            slot: self.slot,
-            position: meta.last,
-            installed: false,
-        });
+    fn synchronise(&self, meta: SnapshotMeta, source: consensus::Member) {
+        self.push(Work::Synchronise(Box::new(meta), source));
+    }
+
+    fn change_lineage(&self) {
+        self.push(Work::ChangeLineage);
     }
 
     fn close(&self) {
@@ -304,125 +374,8 @@ impl<M: StateMachine> Machine for Applier<M> {
     }
 }
 
-/// The machine and its place.
+/// The replica, while it can go on.
 struct Runner<M: StateMachine> {
-    machine: M,
-    applying: Applying,
-    policy: PanicPolicy,
-    shared: Arc<Shared>,
+    replica: Replica<M>,
     halted: Option<Halted>,
-}
-
-impl<M: StateMachine> Runner<M> {
-    /// Applies entries; says how many bytes they were.
-    fn apply(&mut self, entries: &[CommittedEntry]) -> Result<usize, Halted> {
-        let mut commands = Vec::new();
-        let mut bytes = 0;
-        let mut undecodable = None;
-        for committed in entries {
-            bytes += committed.entry.body.len();
-            if committed.count == 0 {
-                continue;
-            }
-            let body = committed.entry.decode();
-            let Ok(EntryBody::Commands(encoded)) = body else {
-                return Err(Halted::Other(
-                    "an entry that was checked cannot be read".into(),
-                ));
-            };
-            let (term, time) = (committed.entry.term.into(), encoded.time);
-            for command in encoded.iter() {
-                match M::Command::decode(&command) {
-                    Ok(command) => commands.push(Committed {
-                        command,
-                        term,
-                        time,
-                    }),
-                    Err(error) => {
-                        undecodable = Some(error.to_string());
-                        break;
-                    }
-                }
-            }
-            if undecodable.is_some() {
-                break;
-            }
-        }
-        match self.policy {
-            PanicPolicy::Halt => self.run(commands)?,
-            PanicPolicy::Skip => {
-                for command in commands {
-                    if let Err(panicked) = self.run([command]) {
-                        self.quarantine(&panicked);
-                    }
-                }
-            }
-        }
-        match undecodable {
-            None => Ok(bytes),
-            Some(message) => Err(Halted::Undecodable {
-                index: self.applying.committed().index().next(),
-                message: message.into(),
-            }),
-        }
-    }
-
-    /// A command is passed over.
-    fn quarantine(&self, panicked: &Halted) {
-        let Halted::Panicked { index, message } = panicked else {
-            return;
-        };
-        tracing::error!(%index, %message, "state machine panicked: the command is skipped");
-        self.shared.metrics.quarantines.increment(1);
-        self.shared.tell(Event::Quarantined {
-            index: *index,
-            message: message.to_string(),
-        });
-    }
-
-    fn run(
-        &mut self,
-        commands: impl IntoIterator<Item = Committed<M::Command>>,
-    ) -> Result<(), Halted> {
-        let log = self.shared.progress.borrow().log;
-        let term = self.shared.leadership.borrow().term;
-        self.applying.set_member(log, term);
-        let (machine, applying) = (&mut self.machine, &self.applying);
-        // After a panic the machine is not used again, or used as it is on every member.
-        catch_unwind(AssertUnwindSafe(|| applying.apply(machine, commands))).map_err(|panic| {
-            Halted::Panicked {
-                index: self.applying.committed().index(),
-                message: panic_text(&*panic).into(),
-            }
-        })
-    }
-
-    /// Makes the machine what it was before the first command, if it can be.
-    fn start_over(&mut self) -> bool {
-        let (network, group) = (*self.applying.network_id(), *self.applying.group_id());
-        self.applying = Applying::new(network, group, Cursor::zero());
-        let machine = &mut self.machine;
-        catch_unwind(AssertUnwindSafe(|| machine.start_over())).unwrap_or(false)
-    }
-
-    fn answer(&self, asked: Asked<M>) {
-        let Asked { query, reply } = asked;
-        let at_position = self.applying.committed().index();
-        let answer = catch_unwind(AssertUnwindSafe(|| self.machine.query(query)));
-        let answer = answer
-            .map(|result| QueryResultAt {
-                result,
-                at_position,
-            })
-            .map_err(|panic| QueryError::Panicked(panic_text(&*panic).into()));
-        // Whoever asked may have stopped waiting.
-        let _ = reply.send(answer);
-    }
-}
-
-/// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without text".to_owned())
 }

@@ -94,8 +94,8 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// Applies a committed command.
     fn apply(&mut self, command: Self::Command, ctx: &dyn ApplyContext);
 
-    /// Applies several committed commands, in order. The context is that of the last of them,
-    /// except that its committed time is the same for all.
+    /// Applies several committed commands, in order. The context follows the commands as they are
+    /// taken, and their committed time is the same; what is not taken is passed over.
     fn apply_batch(
         &mut self,
         commands: impl IntoIterator<Item = Self::Command>,

@@ -25,6 +25,7 @@ mod machine;
 mod metrics;
 mod query;
 mod registry;
+mod replica;
 mod setup;
 mod status;
 mod store;

@@ -11,6 +11,7 @@ use {
         log_store::Storage,
         machine::StateMachine,
         metrics::Metrics,
+        replica::{Outlet, Replica},
         setup::{Join, Shared},
         when::When,
     },
@@ -100,7 +101,7 @@ impl Groups {
         }
     }
 
-    pub(super) fn join<M, S>(&self, config: GroupConfig, machine: M, _storage: S) -> Group<M>
+    pub(super) fn join<M, S>(&self, config: GroupConfig, machine: M, storage: S) -> Group<M>
     where
         M: StateMachine,
         S: Storage<M::Command>,
@@ -114,14 +115,19 @@ impl Groups {
         if let Some(there) = there {
             return Group(there);
         }
-        let group = Arc::new(self.start_group(config, machine));
+        let group = Arc::new(self.start_group(config, machine, storage));
         let known: Arc<dyn Any + Send + Sync> = Arc::clone(&group) as _;
         joined.retain(|_, group| group.strong_count() > 0);
         joined.insert(id, Arc::downgrade(&known));
         Group(group)
     }
 
-    fn start_group<M: StateMachine>(&self, config: GroupConfig, machine: M) -> GroupInner<M> {
+    fn start_group<M: StateMachine>(
+        &self,
+        config: GroupConfig,
+        machine: M,
+        storage: impl Storage<M::Command>,
+    ) -> GroupInner<M> {
         let Inner {
             links,
             inbox,
@@ -147,7 +153,14 @@ impl Groups {
         } else {
             config
         });
-        let running = Arc::clone(&applier).run(machine, network, Arc::clone(&config));
+        let outlet = Outlet {
+            slot,
+            local,
+            inbox: Arc::clone(inbox),
+            shared: Arc::clone(&shared),
+        };
+        let replica = Replica::new(machine, storage, network, &config, outlet);
+        let running = Arc::clone(&applier).run(replica);
         links.tasks().spawn(running);
         let join = Join {
             slot,

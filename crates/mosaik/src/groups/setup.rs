@@ -54,6 +54,9 @@ pub(crate) trait Machine: Send + Sync {
     /// Make the state that of this snapshot, with the help of the other members.
     fn synchronise(&self, meta: SnapshotMeta, source: Member);
 
+    /// What follows is of another lineage than what was not finished.
+    fn change_lineage(&self);
+
     /// Nothing follows.
     fn close(&self);
 }

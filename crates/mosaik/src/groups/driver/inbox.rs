@@ -164,7 +164,6 @@ pub(crate) enum Command {
         why: Halted,
     },
     /// A message of the state synchronisation.
-    #[expect(dead_code, reason = "sessions send it")]
     Sync {
         slot: Slot,
         peer: PeerId,
@@ -267,7 +266,7 @@ impl Inbox {
     }
 
     /// Takes all there is, leaving `commands`, which must be empty, in its place.
-    pub(super) fn take(&self, commands: &mut Vec<Command>) {
+    pub(crate) fn take(&self, commands: &mut Vec<Command>) {
         debug_assert!(commands.is_empty(), "what was taken is dealt with");
         let mut queue = self.queue.lock();
         (queue.requests, queue.bytes) = (0, 0);

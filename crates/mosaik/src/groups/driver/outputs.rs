@@ -169,7 +169,10 @@ impl Member {
                 Event::Leader { leader, term }
             }
             News::Membership(_) => Event::Membership,
-            News::Lineage(lineage) => Event::Lineage(digest(lineage)),
+            News::Lineage(lineage) => {
+                self.machine.change_lineage();
+                Event::Lineage(digest(lineage))
+            }
             News::Sealed {
                 lineage,
                 winner,

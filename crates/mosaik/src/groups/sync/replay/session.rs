@@ -124,7 +124,7 @@ impl<M: StateMachine> LogReplaySession<M> {
         let counted = range.end().as_u64().checked_sub(first.as_u64());
         let complete = counted == Some(entries.len() as u64 - 1);
         let commands = with_times(entries, times).filter(|_| complete);
-        let Some(commands) = commands.filter(|commands| self.can_be(first, commands)) else {
+        let Some(commands) = commands.filter(|commands| self.can_be(commands)) else {
             self.distrust(from, "sent commands that cannot be right");
             return;
         };
@@ -135,13 +135,13 @@ impl<M: StateMachine> LogReplaySession<M> {
         self.arrived.insert(first, Arrived { from, commands });
     }
 
-    /// Whether terms only rise, up to that of the target, which is met exactly.
-    fn can_be(&self, first: Index, commands: &[Committed<M::Command>]) -> bool {
+    /// Whether terms only rise, up to that of the target. The target's may be one in which there
+    /// was no command yet.
+    fn can_be(&self, commands: &[Committed<M::Command>]) -> bool {
         let rising = commands.is_sorted_by_key(|command| (command.term, command.time));
-        let last = commands.last().expect("there are commands");
-        let is_target = first + (commands.len() as u64 - 1) == self.target.index();
-        let meets = last.term == self.target.term();
-        rising && last.term <= self.target.term() && (!is_target || meets)
+        let (first, last) = (commands.first(), commands.last());
+        let terms = first.zip(last).map(|(first, last)| (first.term, last.term));
+        terms.is_some_and(|(first, last)| rising && !first.is_zero() && last <= self.target.term())
     }
 
     fn distrust(&mut self, peer: PeerId, why: &'static str) {

@@ -108,12 +108,7 @@ impl Manner {
                 entries.push((Encoded(vec![0]), entries.last().unwrap().1));
                 times.last_mut().unwrap().1 += 1;
             }
-            Self::TermsFall => {
-                entries[0].1 = entries[0].1 + Term::one();
-                if entries.len() == 1 {
-                    entries[0].1 = Term::zero();
-                }
-            }
+            Self::TermsFall => entries.last_mut().unwrap().1 = Term::zero(),
             Self::TermsRise => {
                 let last = entries.last_mut().unwrap();
                 last.1 = last.1 + 100u8;

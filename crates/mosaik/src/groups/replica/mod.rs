@@ -1,0 +1,262 @@
+//! [`Replica`]: a group's state on this node, and what brings it up to date.
+//!
+//! The program's code runs here: its machine, its store of commands, and its state
+//! synchronisation. A panic in any of it is caught and ends the group on this node, or skips a
+//! command where the members have agreed to. Queues and tasks are the applier's.
+
+mod catching_up;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+use {
+    super::{
+        config::{Durability, GroupConfig},
+        consensus::PanicPolicy,
+        context::{ApplyContext, Applying, Committed},
+        cursor::Cursor,
+        error::{Halted, QueryError},
+        event::Event,
+        index::Index,
+        log_store::Storage,
+        machine::StateMachine,
+        query::QueryResultAt,
+        sync::{Provider, StateSync, StateSyncProvider},
+    },
+    crate::{NetworkId, primitives::Datum},
+    catching_up::CatchingUp,
+    core::{any::Any, panic::AssertUnwindSafe},
+    mosaik_protocol::consensus::{CommittedEntry, EntryBody},
+    parts::Parts,
+    std::panic::catch_unwind,
+};
+pub(super) use {catching_up::CaughtUp, parts::Outlet};
+
+/// A group's state on this node.
+pub(super) struct Replica<M: StateMachine> {
+    parts: Parts<M>,
+    sync: M::StateSync,
+    provider: Provider<M::StateSync>,
+    catching_up: Option<CatchingUp<M>>,
+    /// Whether a session has begun to change the state, and none has come to its end since.
+    is_partial: bool,
+    policy: PanicPolicy,
+    durability: Durability,
+}
+
+impl<M: StateMachine> Replica<M> {
+    pub(super) fn new(
+        machine: M,
+        log: impl Storage<M::Command>,
+        network: NetworkId,
+        config: &GroupConfig,
+        outlet: Outlet,
+    ) -> Self {
+        let sync = machine.state_sync();
+        let parts = Parts {
+            machine,
+            log: Box::new(log),
+            applying: Applying::new(network, *config.group_id(), Cursor::zero()),
+            source: outlet.local,
+            outlet,
+        };
+        Self {
+            provider: sync.create_provider(&parts),
+            sync,
+            parts,
+            catching_up: None,
+            is_partial: false,
+            policy: config.consensus().panic_policy,
+            durability: config.durability(),
+        }
+    }
+
+    /// The last command whose effect the state holds.
+    pub(super) fn committed(&self) -> Cursor {
+        self.parts.applying.committed()
+    }
+
+    /// Applies entries; says how many bytes they were. What a session has applied already is
+    /// passed over.
+    pub(super) fn apply(&mut self, entries: &[CommittedEntry]) -> Result<usize, Halted> {
+        let mut commands = Vec::new();
+        let mut bytes = 0;
+        let mut undecodable = None;
+        let applied = self.committed().index();
+        'entries: for committed in entries {
+            bytes += committed.entry.body.len();
+            if committed.count == 0 {
+                continue;
+            }
+            let Ok(EntryBody::Commands(encoded)) = committed.entry.decode() else {
+                let why = "an entry that was checked cannot be read";
+                return Err(Halted::Other(why.into()));
+            };
+            let (term, time) = (committed.entry.term.into(), encoded.time);
+            let numbered = encoded
+                .iter()
+                .zip(Index::from(committed.before).as_u64() + 1..);
+            for (command, _) in numbered.filter(|(_, index)| applied < *index) {
+                match M::Command::decode(&command) {
+                    Ok(command) => commands.push(Committed {
+                        command,
+                        term,
+                        time,
+                    }),
+                    Err(error) => {
+                        undecodable = Some(error.to_string());
+                        break 'entries;
+                    }
+                }
+            }
+        }
+        self.keep(&commands)?;
+        match self.policy {
+            PanicPolicy::Halt => self.run(commands)?,
+            PanicPolicy::Skip => {
+                for command in commands {
+                    if let Err(panicked) = self.run([command]) {
+                        self.quarantine(&panicked);
+                    }
+                }
+            }
+        }
+        self.tell_provider()?;
+        match undecodable {
+            None => Ok(bytes),
+            Some(message) => Err(Halted::Undecodable {
+                index: self.committed().index().next(),
+                message: message.into(),
+            }),
+        }
+    }
+
+    /// Appends commands that are to be applied to the program's store. A store that outlives the
+    /// process has some of them already, and maybe others that were never committed.
+    fn keep(&mut self, commands: &[Committed<M::Command>]) -> Result<(), Halted> {
+        let (log, committed) = (&mut *self.parts.log, self.parts.applying.committed());
+        let appended = guarded("the store of commands", || {
+            let mut last = log.last().index();
+            if last < committed.index() {
+                log.reset_to(committed);
+                last = log.last().index();
+            }
+            for (committed, index) in commands.iter().zip(committed.index().as_u64() + 1..) {
+                if last >= index {
+                    let is_pruned = log.available().start() > &Index::from(index);
+                    if is_pruned || log.term_at(index.into()) == Some(committed.term) {
+                        continue;
+                    }
+                    log.truncate(index.into());
+                }
+                let Committed {
+                    command,
+                    term,
+                    time,
+                } = committed;
+                last = log.append_at(command.clone(), *term, *time);
+                if last != index {
+                    return Err(last);
+                }
+            }
+            Ok(())
+        })?;
+        appended.map_err(|last| {
+            let why = format!("the store of commands is at {last}, where it cannot be");
+            Halted::Storage(why.into())
+        })
+    }
+
+    fn run(
+        &mut self,
+        commands: impl IntoIterator<Item = Committed<M::Command>>,
+    ) -> Result<(), Halted> {
+        let shared = &self.parts.outlet.shared;
+        let log = shared.progress.borrow().log;
+        let term = shared.leadership.borrow().term;
+        self.parts.applying.set_member(log, term);
+        let (machine, applying) = (&mut self.parts.machine, &self.parts.applying);
+        // After a panic the machine is not used again, or used as it is on every member.
+        catch_unwind(AssertUnwindSafe(|| applying.apply(machine, commands))).map_err(|panic| {
+            Halted::Panicked {
+                index: self.committed().index(),
+                message: panic_text(&*panic).into(),
+            }
+        })
+    }
+
+    /// A command is passed over.
+    fn quarantine(&self, panicked: &Halted) {
+        let Halted::Panicked { index, message } = panicked else {
+            return;
+        };
+        tracing::error!(%index, %message, "state machine panicked: the command is skipped");
+        let shared = &self.parts.outlet.shared;
+        shared.metrics.quarantines.increment(1);
+        shared.tell(Event::Quarantined {
+            index: *index,
+            message: message.to_string(),
+        });
+    }
+
+    /// Tells the provider how far the state is.
+    fn tell_provider(&mut self) -> Result<(), Halted> {
+        let (provider, parts) = (&mut self.provider, &mut self.parts);
+        let committed = parts.applying.committed();
+        guarded("state synchronisation", || {
+            provider.committed(committed, parts);
+        })
+    }
+
+    /// Makes the state what it was before the first command, if it can be.
+    pub(super) fn start_over(&mut self) -> Result<(), Halted> {
+        self.catching_up = None;
+        self.is_partial = false;
+        if self.committed().is_zero() {
+            return Ok(());
+        }
+        let applying = &self.parts.applying;
+        let (network, group) = (*applying.network_id(), *applying.group_id());
+        self.parts.applying = Applying::new(network, group, Cursor::zero());
+        let (machine, log) = (&mut self.parts.machine, &mut *self.parts.log);
+        let started = guarded("state machine", || {
+            let started = machine.start_over();
+            log.reset_to(Cursor::zero());
+            started && log.last().is_zero()
+        })?;
+        if started {
+            return Ok(());
+        }
+        let why = "the group merged with another side of it, and the state machine or its store \
+                   cannot start over; restart this node";
+        Err(Halted::Other(why.into()))
+    }
+
+    /// Answers a query from the state as it is.
+    pub(super) fn query(&self, query: M::Query) -> Result<QueryResultAt<M>, QueryError<M>> {
+        let at_position = self.committed().index();
+        let machine = &self.parts.machine;
+        catch_unwind(AssertUnwindSafe(|| machine.query(query)))
+            .map(|result| QueryResultAt {
+                result,
+                at_position,
+            })
+            .map_err(|panic| QueryError::Panicked(panic_text(&*panic).into()))
+    }
+}
+
+/// What the program's code returns, or the end of the group on this node when it panics.
+fn guarded<T>(what: &str, code: impl FnOnce() -> T) -> Result<T, Halted> {
+    // Nothing of what the code could have left half done is used after that.
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let why = format!("{what} panicked: {}", panic_text(&*panic));
+        Halted::Other(why.into())
+    })
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned())
+}

@@ -1,0 +1,133 @@
+//! [`Parts`]: what a group's state synchronisation sees of it and does in it.
+
+use {
+    super::super::{
+        bond::Bonds,
+        context::{ApplyContext, Applying},
+        cursor::Cursor,
+        driver::{Command, Inbox, Propose, Reply, Slot},
+        key::GroupId,
+        log_store::Storage,
+        machine::StateMachine,
+        setup::Shared,
+        sync::{Message, Sealed, SyncContext, SyncProviderContext, SyncSessionContext},
+    },
+    crate::{
+        NetworkId, PeerId,
+        primitives::{
+            Datum,
+            encoding::{EncodeError, try_serialize},
+        },
+    },
+    std::sync::Arc,
+};
+
+/// Ways out of the replica.
+pub(in crate::groups) struct Outlet {
+    pub(in crate::groups) slot: Slot,
+    pub(in crate::groups) local: PeerId,
+    pub(in crate::groups) inbox: Arc<Inbox>,
+    pub(in crate::groups) shared: Arc<Shared>,
+}
+
+/// Everything of a replica but its synchronisation.
+pub(super) struct Parts<M: StateMachine> {
+    pub(super) machine: M,
+    pub(super) log: Box<dyn Storage<M::Command>>,
+    pub(super) applying: Applying,
+    /// Who offered the snapshot that is being caught up with.
+    pub(super) source: PeerId,
+    pub(super) outlet: Outlet,
+}
+
+impl<M: StateMachine> Sealed for Parts<M> {}
+
+impl<M: StateMachine> SyncContext<M::StateSync> for Parts<M> {
+    fn state_machine(&self) -> &M {
+        &self.machine
+    }
+
+    fn state_machine_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
+    fn log(&self) -> &dyn Storage<M::Command> {
+        &*self.log
+    }
+
+    fn log_mut(&mut self) -> &mut dyn Storage<M::Command> {
+        &mut *self.log
+    }
+
+    fn committed(&self) -> Cursor {
+        self.applying.committed()
+    }
+
+    fn local_id(&self) -> PeerId {
+        self.outlet.local
+    }
+
+    fn group_id(&self) -> GroupId {
+        *self.applying.group_id()
+    }
+
+    fn network_id(&self) -> NetworkId {
+        *self.applying.network_id()
+    }
+
+    fn send_to(&mut self, peer: PeerId, message: Message<M::StateSync>) -> Result<(), EncodeError> {
+        let message = try_serialize(&message)?;
+        let slot = self.outlet.slot;
+        self.outlet.inbox.tell(Command::Sync {
+            slot,
+            peer,
+            message,
+        });
+        Ok(())
+    }
+
+    fn broadcast(&mut self, message: Message<M::StateSync>) -> Result<Vec<PeerId>, EncodeError> {
+        let peers = self.bonds().peers();
+        for peer in &peers {
+            self.send_to(*peer, message.clone())?;
+        }
+        Ok(peers)
+    }
+
+    fn bonds(&self) -> Bonds<M> {
+        self.outlet.shared.bonds.bonds()
+    }
+}
+
+impl<M: StateMachine> SyncProviderContext<M::StateSync> for Parts<M> {
+    fn leader(&self) -> Option<PeerId> {
+        self.outlet.shared.leadership.borrow().leader
+    }
+
+    fn feed_command(&mut self, command: M::Command) -> Result<(), M::Command> {
+        let mut encoded = bytes::BytesMut::new();
+        if command.encode_into(&mut encoded).is_err() {
+            return Err(command);
+        }
+        let propose = Propose {
+            slot: self.outlet.slot,
+            commands: vec![encoded.freeze()],
+            reply: Reply::Nobody,
+        };
+        let bytes = propose.commands[0].len();
+        let asked = self.outlet.inbox.ask(Command::Propose(propose), bytes);
+        asked.map_err(|_| command)
+    }
+}
+
+impl<M: StateMachine> SyncSessionContext<M::StateSync> for Parts<M> {
+    fn leader(&self) -> PeerId {
+        SyncProviderContext::<M::StateSync>::leader(self).unwrap_or(self.source)
+    }
+
+    fn set_committed(&mut self, position: Cursor) {
+        let network = *self.applying.network_id();
+        let group = *self.applying.group_id();
+        self.applying = Applying::new(network, group, position);
+    }
+}
