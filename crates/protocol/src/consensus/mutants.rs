@@ -56,6 +56,10 @@ pub const MUTANTS: &[(&str, &str)] = &[
         "strong reads are answered without asking a majority",
     ),
     (
+        "one-asker-suffices",
+        "a follower's question proves that its leader leads, however many voters there are",
+    ),
+    (
         "read-before-own-term",
         "a new leader answers strong reads before it knows what is committed",
     ),

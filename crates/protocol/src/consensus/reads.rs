@@ -1,12 +1,13 @@
 //! Strong reads by `ReadIndex` (dissertation §6.4): a leader that has committed in its term notes
 //! its commit index, proves with one round of heartbeats that it still leads, and may then read
-//! there. One round serves all reads that wait. Followers ask the leader and read locally.
+//! there. One round serves all reads that wait. Followers ask the leader and read locally; where
+//! asker and leader are a majority, the question itself is the round.
 
 use {
     super::{
         config::limits,
         core::{Core, Role},
-        ids::{LogIndex, Member},
+        ids::{LogIndex, Member, Term},
         input::{Output, Outputs, ReadId, ReadOutcome},
         leader::electorate,
         message::Body,
@@ -212,9 +213,14 @@ impl Core {
         }
     }
 
-    pub(super) fn on_read_index(&mut self, from: Member, seq: u64, out: &mut Outputs) {
+    pub(super) fn on_read_index(&mut self, from: Member, term: Term, seq: u64, out: &mut Outputs) {
         let known = self.log.membership().standing(&from).is_some();
         self.wake();
+        if self.is_vouched_for(from, term) {
+            let index = Some(self.commit);
+            self.send(from, Body::ReadIndexAnswer { seq, index }, out);
+            return;
+        }
         match &mut self.role {
             Role::Leader(leader)
                 if known && leader.rounds.questions.len() < limits::PENDING_READS =>
@@ -223,6 +229,22 @@ impl Core {
             }
             _ => self.send(from, Body::ReadIndexAnswer { seq, index: None }, out),
         }
+    }
+
+    /// Whether this member leads and, by a question of this term, surely still did when the reads
+    /// behind it began: the asker had voted for nobody later when it asked, this member has not
+    /// by now, and the two are a majority. Then no round is needed. True of voters of groups of
+    /// up to three.
+    fn is_vouched_for(&self, from: Member, term: Term) -> bool {
+        let Role::Leader(leader) = &self.role else {
+            return false;
+        };
+        let me = self.me();
+        let majority = electorate(self.log.membership(), &self.links)
+            .is_quorum(|voter| *voter == me || *voter == from);
+        term == self.storing.hard().term
+            && leader.is_ready(self.commit)
+            && (majority || mutant!("one-asker-suffices"))
     }
 
     pub(super) fn on_read_answer(&mut self, from: Member, seq: u64, index: Option<LogIndex>) {

@@ -122,7 +122,7 @@ impl Core {
             }
             Body::Forward(forward) => self.on_forward(from, &forward, out),
             Body::ForwardAnswer(answer) => self.on_forward_answer(from, &answer, out),
-            Body::ReadIndex { seq } => self.on_read_index(from, seq, out),
+            Body::ReadIndex { seq } => self.on_read_index(from, message.term, seq, out),
             Body::ReadIndexAnswer { seq, index } => self.on_read_answer(from, seq, index),
             Body::TimeoutNow if message.term == self.storing.hard().term => {
                 self.on_timeout_now(from, out);

@@ -4,7 +4,7 @@ use {
     crate::cluster::{Cluster, committed, config, peer},
     core::time::Duration,
     mosaik_protocol::consensus::{
-        Index, Input, LogIndex, NotDone, Outcome, Preference, ReadOutcome, RoleName,
+        Body, Index, Input, LogIndex, NotDone, Outcome, Preference, ReadOutcome, RoleName,
     },
 };
 
@@ -217,6 +217,21 @@ fn strong_reads_see_what_was_acknowledged_before() {
             assert!(seen >= n, "member {id} saw {seen} of {n}");
         }
     }
+}
+
+#[test]
+fn in_a_group_of_three_a_question_to_the_leader_is_answered_without_a_round() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    cluster.execute(leader, "a");
+    cluster.all_applied(1);
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::HeartbeatAck { .. })
+    }));
+    let asker = cluster.others(leader)[0];
+    let (outcome, seen) = cluster.read(asker);
+    assert!(matches!(outcome, ReadOutcome::Ready(_)));
+    assert_eq!(seen, 1);
 }
 
 #[test]

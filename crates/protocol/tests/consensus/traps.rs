@@ -196,6 +196,18 @@ fn a_new_leader_answers_no_strong_read_before_it_has_committed() {
     assert_eq!(seen, 1, "the old entry was committed before the read");
 }
 
+/// That the one who asks still follows proves something only where the two are a majority.
+#[test]
+fn a_leader_without_a_majority_does_not_answer_the_one_who_asks() {
+    let mut cluster = Cluster::formed([1, 2, 3, 4, 5]);
+    let old = cluster.lead();
+    let asker = cluster.others(old)[0];
+    cluster.cut_silently(&[old, asker]);
+    cluster.input(asker, Input::Read(77));
+    cluster.run(SECOND);
+    assert!(!cluster.nodes[&asker].reads.contains_key(&77));
+}
+
 /// The bug of single-server changes that was found after the dissertation.
 #[test]
 fn a_new_leader_changes_no_membership_before_it_has_committed() {
@@ -545,6 +557,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "entries_of_older_terms_are_not_committed_by_counting",
         entries_of_older_terms_are_not_committed_by_counting,
+    ),
+    (
+        "a_leader_without_a_majority_does_not_answer_the_one_who_asks",
+        a_leader_without_a_majority_does_not_answer_the_one_who_asks,
     ),
     (
         "a_new_leader_answers_no_strong_read_before_it_has_committed",
