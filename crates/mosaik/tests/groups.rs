@@ -4,125 +4,18 @@ mod support;
 
 use {
     mosaik::{
-        Digest, Network, UniqueId,
+        Digest, Network,
         groups::{
-            ApplyContext, CommandError, ConsensusConfig, Consistency, Event, Group, Halted, Index,
-            LogReplaySync, PanicPolicy, QueryError, StateMachine,
+            CommandError, ConsensusConfig, Consistency, Event, Halted, Index, PanicPolicy,
+            QueryError,
         },
     },
-    std::{path::PathBuf, time::Duration},
-    support::{isolated, network_id, node, node_knowing, nodes, until, within},
+    std::time::Duration,
+    support::{
+        groups::{Directory, POISON, formed, join, join_with, quick, roles, sum},
+        isolated, network_id, node, node_knowing, nodes, until, within,
+    },
 };
-
-/// The command at which counters panic.
-const POISON: i64 = i64::MIN;
-
-/// Adds up; also remembers how many commands it was given.
-#[derive(Default)]
-struct Counter {
-    sum: i64,
-    commands: u64,
-}
-
-impl StateMachine for Counter {
-    type Command = i64;
-    type Query = ();
-    type QueryResult = (i64, u64);
-    type StateSync = LogReplaySync<Self>;
-
-    fn signature(&self) -> UniqueId {
-        UniqueId::from("counter")
-    }
-
-    fn apply(&mut self, command: i64, _: &dyn ApplyContext) {
-        assert_ne!(command, POISON, "what no counter can count");
-        self.sum += command;
-        self.commands += 1;
-    }
-
-    fn query(&self, (): ()) -> (i64, u64) {
-        (self.sum, self.commands)
-    }
-
-    fn state_sync(&self) -> LogReplaySync<Self> {
-        LogReplaySync::default()
-    }
-}
-
-/// Timing that suits loopback and tests.
-fn quick() -> ConsensusConfig {
-    ConsensusConfig::builder()
-        .with_heartbeat_interval(Duration::from_millis(100))
-        .with_heartbeat_jitter(Duration::from_millis(20))
-        .with_election_timeout(Duration::from_millis(400))
-        .with_election_timeout_jitter(Duration::from_millis(200))
-        .with_bootstrap_delay(Duration::from_millis(500))
-        .with_forward_timeout(Duration::from_secs(10))
-        .with_query_timeout(Duration::from_secs(10))
-        .build()
-        .expect("a configuration that works")
-}
-
-/// A directory that is gone at the end of the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("mosaik-groups-{}", Digest::random())))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Leaving it behind is no failure of what is tested.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn join(node: &Network) -> Group<Counter> {
-    join_with(node, quick())
-}
-
-fn join_with(node: &Network, consensus: ConsensusConfig) -> Group<Counter> {
-    node.groups()
-        .with_key("the key")
-        .with_state_machine(Counter::default())
-        .with_consensus_config(consensus)
-        .join()
-}
-
-/// A group of which every node is a member that takes commands.
-async fn formed(nodes: &[Network]) -> Vec<Group<Counter>> {
-    let groups: Vec<_> = nodes.iter().map(join).collect();
-    for group in &groups {
-        within("online", group.when().online()).await;
-    }
-    let leader = groups[0].leader();
-    until("one leader", || {
-        groups
-            .iter()
-            .all(|group| group.leader() == leader && leader.is_some())
-            || groups
-                .iter()
-                .all(|group| group.leader() == groups[0].leader())
-    })
-    .await;
-    groups
-}
-
-/// The groups' leader and one of its followers.
-fn roles(groups: &[Group<Counter>]) -> (usize, usize) {
-    let leader = groups
-        .iter()
-        .position(Group::is_leader)
-        .expect("one of them leads");
-    (leader, (leader + 1) % groups.len())
-}
-
-async fn sum(group: &Group<Counter>) -> (i64, u64) {
-    let answer = within("an answer", group.query((), Consistency::Strong)).await;
-    answer.expect("an answer").into()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_form_a_group_and_count() {

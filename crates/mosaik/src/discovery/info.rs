@@ -44,6 +44,14 @@ impl PeerInfo {
         self.rtt.is_some_and(|rtt| rtt < threshold)
     }
 
+    /// The entry, where the peer vouches for it.
+    pub(crate) fn as_signed(&self) -> Option<&Arc<SignedPeerEntry>> {
+        match &self.entry {
+            Held::Signed(entry) => Some(entry),
+            Held::Unsigned(_) => None,
+        }
+    }
+
     /// The entry alone.
     pub fn into_entry(self) -> PeerEntry {
         match self.entry {

@@ -11,6 +11,7 @@ use {
     super::{
         driver::{Command, Inbox, Question, Reply, Slot},
         error::{Halted, QueryError},
+        index::Index,
         machine::StateMachine,
         query::QueryResultAt,
         replica::{CaughtUp, Replica},
@@ -213,10 +214,15 @@ impl<M: StateMachine> Applier<M> {
             Work::StartOver => {
                 let started = runner.replica.start_over();
                 self.heed(runner, started);
-                *self.applied.lock() = Applied {
-                    epoch: self.applied.lock().epoch + 1,
+                let mut applied = self.applied.lock();
+                *applied = Applied {
+                    epoch: applied.epoch + 1,
                     ..Applied::default()
                 };
+                drop(applied);
+                self.shared
+                    .progress
+                    .send_modify(|shown| shown.committed = Index::zero());
             }
             Work::Resolve(reply, outcome) => match (&runner.halted, outcome) {
                 // It is committed, but not applied here, nor will it be.

@@ -23,10 +23,29 @@ pub(crate) trait BondControl: Send + Sync {
     fn rtt(&self) -> Option<Duration>;
 }
 
+/// A peer as it described itself latest; all bonds with it share one.
+#[derive(Debug)]
+pub(crate) struct PeerCell(Mutex<Arc<SignedPeerEntry>>);
+
+impl PeerCell {
+    pub(crate) fn new(entry: Arc<SignedPeerEntry>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(entry)))
+    }
+
+    /// The peer has a newer entry.
+    pub(crate) fn set(&self, entry: Arc<SignedPeerEntry>) {
+        *self.0.lock() = entry;
+    }
+
+    fn get(&self) -> Arc<SignedPeerEntry> {
+        Arc::clone(&self.0.lock())
+    }
+}
+
 /// The part of a bond that does not know the group's machine.
 pub(crate) struct BondState {
     id: Digest,
-    peer: Mutex<SignedPeerEntry>,
+    peer: Arc<PeerCell>,
     closed: watch::Sender<Option<ApplicationClose>>,
     control: Box<dyn BondControl>,
 }
@@ -35,20 +54,15 @@ pub(crate) struct BondState {
 impl BondState {
     pub(crate) fn new(
         id: Digest,
-        peer: SignedPeerEntry,
+        peer: Arc<PeerCell>,
         control: impl BondControl + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
-            peer: Mutex::new(peer),
+            peer,
             closed: watch::Sender::new(None),
             control: Box::new(control),
         })
-    }
-
-    /// The peer has a newer entry.
-    pub(crate) fn set_peer(&self, peer: SignedPeerEntry) {
-        *self.peer.lock() = peer;
     }
 
     /// The bond has ended. The first reason stays.
@@ -81,7 +95,7 @@ impl<M: StateMachine> Bond<M> {
 
     /// The peer, as it described itself latest.
     pub fn peer(&self) -> SignedPeerEntry {
-        self.state.peer.lock().clone()
+        SignedPeerEntry::clone(&self.state.peer.get())
     }
 
     /// The bond's id, the same on both sides: exported from the connection's secrets, so another
@@ -131,7 +145,7 @@ impl<M: StateMachine> fmt::Debug for Bond<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bond")
             .field("id", &self.id().short())
-            .field("peer", &self.state.peer.lock().id())
+            .field("peer", &self.state.peer.get().id())
             .field("terminated", &self.is_terminated())
             .finish()
     }
@@ -139,7 +153,7 @@ impl<M: StateMachine> fmt::Debug for Bond<M> {
 
 impl<M: StateMachine> fmt::Display for Bond<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peer = *self.state.peer.lock().id();
+        let peer = *self.state.peer.get().id();
         write!(f, "Bond({} with {})", self.id().short(), peer.fmt_short())
     }
 }

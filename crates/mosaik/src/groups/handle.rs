@@ -124,7 +124,7 @@ impl<M: StateMachine> Group<M> {
     /// What happens to the group on this node from now on. A receiver that lags is told how many
     /// events it missed.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.shared.events.subscribe()
+        self.0.shared.events()
     }
 
     /// Executes a command: resolves when it is committed and applied here, with its index.

@@ -18,7 +18,7 @@ use {
         self, CommittedEntry, LogIndex, Member, Outcome, ReadOutcome, SnapshotMeta,
     },
     parking_lot::Mutex,
-    std::sync::Arc,
+    std::sync::{Arc, OnceLock},
     tokio::sync::{broadcast, watch},
 };
 
@@ -66,7 +66,8 @@ pub(crate) struct Shared {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) bonds: BondsSender,
-    pub(crate) events: broadcast::Sender<Event>,
+    /// Made when somebody listens: a group that nobody listens to keeps no events.
+    events: OnceLock<broadcast::Sender<Event>>,
     pub(crate) status: Mutex<GroupStatus>,
     pub(crate) metrics: Metrics,
     /// Set when the group has ended on this node.
@@ -79,7 +80,7 @@ impl Shared {
             leadership: watch::Sender::default(),
             progress: watch::Sender::default(),
             bonds: BondsSender::new(),
-            events: broadcast::Sender::new(EVENTS_BACKLOG),
+            events: OnceLock::new(),
             status: Mutex::default(),
             metrics,
             ended: watch::Sender::new(false),
@@ -103,8 +104,18 @@ impl Shared {
 
     /// Tells whoever listens.
     pub(crate) fn tell(&self, event: Event) {
-        // Nobody has to listen.
-        let _ = self.events.send(event);
+        if let Some(events) = self.events.get() {
+            // Whoever listened may have stopped.
+            let _ = events.send(event);
+        }
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        let events = self
+            .events
+            .get_or_init(|| broadcast::Sender::new(EVENTS_BACKLOG));
+        events.subscribe()
     }
 }
 

@@ -6,6 +6,8 @@
     reason = "each test binary uses its own part"
 )]
 
+pub mod groups;
+
 use {
     mosaik::{
         Digest, Network,

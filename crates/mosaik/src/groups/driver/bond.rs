@@ -44,6 +44,8 @@ pub(super) struct Bond {
     pub(super) up: Option<Up>,
     /// The end of the handshake's patience, the next attempt, or the end of the peer's ticket.
     timer: Option<Instant>,
+    /// The last attempt has failed, and the timer says when the next one is due.
+    waits: bool,
     failures: u32,
 }
 
@@ -54,6 +56,7 @@ impl Bond {
             handshake: Handshake::default(),
             up: None,
             timer: None,
+            waits: false,
             failures: 0,
         }
     }
@@ -199,7 +202,8 @@ impl Member {
         if !proven {
             return Err(reasons::InvalidProof::REASON);
         }
-        let Some(info) = io.discovery.entry(&peer) else {
+        let info = io.discovery.entry(&peer);
+        let Some(info) = info.filter(|info| info.as_signed().is_some()) else {
             self.resolve_peer(peer, io);
             return Err(close::UnknownPeer::REASON);
         };
@@ -258,16 +262,19 @@ impl Member {
         };
         let info = io.discovery.entry(&peer);
         let until = info.as_ref().and_then(|info| self.admitted_until(info));
-        let Some(entry) = io.discovery.catalog().get_signed(&peer).cloned() else {
+        let entry = info.as_ref().and_then(PeerInfo::as_signed);
+        let Some(cell) = entry.and_then(|entry| io.peers.cell(&peer, entry)) else {
+            // It has left the catalog meanwhile; the handshake's patience ends it.
             return;
         };
-        let state = BondState::new(id, entry, control);
+        let state = BondState::new(id, cell, control);
         self.shared.bonds.insert(peer, Arc::clone(&state));
         let Some(bond) = self.bonds.get_mut(&key) else {
             return;
         };
         bond.up = Some(Up { slot, lane, state });
         bond.failures = 0;
+        bond.waits = false;
         let at = until.and_then(|until| expires(until, io.now));
         io.timers
             .set(Timer::Bond(self.slot, key), &mut bond.timer, at);
@@ -294,19 +301,30 @@ impl Member {
         self.handle(Input::LinkDown(key), io);
     }
 
-    /// What was said on the lanes is void: starts again where there is a lane.
+    /// A lane to the peer can be written.
+    pub(super) fn on_lane_opened(&mut self, key: PeerKey, io: &mut Io) {
+        if self.bonds.get(&key).is_some_and(|bond| !bond.waits) {
+            self.introduce(key, io);
+        }
+    }
+
+    /// What was said on the lanes is void. A bond that was up is made anew at once, where there
+    /// is a lane; an attempt that was under way has failed.
     pub(super) fn on_lanes_lost(&mut self, key: PeerKey, io: &mut Io) {
-        self.take_down(key, UnexpectedClose.into(), io);
-        let Some(bond) = self.bonds.get_mut(&key) else {
+        let Some(bond) = self.bonds.get(&key) else {
             return;
         };
-        bond.handshake.reset();
-        io.timers
-            .set(Timer::Bond(self.slot, key), &mut bond.timer, None);
-        if self.is_listed(key) {
-            self.introduce(key, io);
-        } else {
+        let (was_up, had_spoken) = (bond.up.is_some(), bond.handshake.has_spoken());
+        self.take_down(key, UnexpectedClose.into(), io);
+        if !self.is_listed(key) {
             self.forget(key, io);
+        } else if was_up {
+            if let Some(bond) = self.bonds.get_mut(&key) {
+                bond.handshake.reset();
+            }
+            self.introduce(key, io);
+        } else if had_spoken {
+            self.try_later(key, io);
         }
     }
 
@@ -362,6 +380,7 @@ impl Member {
             return;
         };
         bond.handshake.reset();
+        bond.waits = true;
         bond.failures += 1;
         let at = io.now + backoff(bond.failures);
         io.timers
@@ -374,6 +393,7 @@ impl Member {
             return;
         };
         bond.timer = None;
+        bond.waits = false;
         let peer = bond.peer;
         if bond.up.is_some() {
             self.check_ticket(key, io);
@@ -392,16 +412,13 @@ impl Member {
         let Some(bond) = self.bonds.get_mut(&key) else {
             return;
         };
-        let Some(up) = &bond.up else {
+        if bond.up.is_none() {
             return;
-        };
+        }
         let Some(info) = io.discovery.entry(&bond.peer) else {
             // It has left the catalog, or died; its link will tell. What admitted it expires.
             return;
         };
-        if let Some(entry) = io.discovery.catalog().get_signed(&bond.peer) {
-            up.state.set_peer(entry.clone());
-        }
         match self.admitted_until(&info) {
             Some(until) => {
                 let at = expires(until, io.now);

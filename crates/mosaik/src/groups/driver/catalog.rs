@@ -8,6 +8,7 @@ use {
         run::Driver,
     },
     crate::{PeerId, discovery::PeerEntryVersion},
+    mosaik_primitives::Digest,
     mosaik_protocol::consensus::{Input, PeerKey},
     std::collections::{BTreeSet, HashMap},
 };
@@ -27,6 +28,9 @@ impl Driver {
             let version = info.update_version();
             if self.seen.0.get(&peer) != Some(&version) {
                 changed.push(peer_key(&peer));
+                if let Some(entry) = info.as_signed() {
+                    self.io.peers.set_entry(&peer, entry);
+                }
             }
             seen.insert(peer, version);
             if !self.io.discovery.is_eligible(&info) {
@@ -58,9 +62,22 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Reads from the catalog who is in a group that was just joined.
+    pub(super) fn read_catalog_for(&mut self, slot: Slot, group: &Digest) {
+        let infos = self.io.discovery.infos().into_iter();
+        let peers = infos
+            .filter(|info| info.groups().contains(group) && self.io.discovery.is_eligible(info))
+            .map(|info| peer_key(info.id()))
+            .collect();
+        self.with(slot, |member, io| member.set_listed(peers, io));
+    }
+}
+
 impl Member {
     fn set_listed(&mut self, peers: BTreeSet<PeerKey>, io: &mut Io) {
         let before = std::mem::replace(&mut self.listed, peers);
+        self.schedule_probe(io);
         self.handle(Input::Discovered(self.listed.iter().copied().collect()), io);
         let new: Vec<_> = self.listed.difference(&before).copied().collect();
         for key in new {

@@ -142,7 +142,10 @@ impl Driver {
         };
         match change {
             Change::None => {}
-            Change::Opened => self.each_on(peer, Member::introduce),
+            Change::Opened => {
+                self.each_on(peer, Member::on_lane_opened);
+                self.say_probes(peer);
+            }
             Change::Lost => self.each_on(peer, Member::on_lanes_lost),
         }
     }
@@ -195,6 +198,10 @@ impl Driver {
                 {
                     member.on_refused(peer, nonce, code, io);
                 }
+                Ok(())
+            }
+            Frame::Probe(probe) => {
+                self.on_probe(peer, &probe);
                 Ok(())
             }
             Frame::Bye { slot, code } => {

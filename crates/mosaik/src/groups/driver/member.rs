@@ -5,6 +5,7 @@ use {
         bond::Bond,
         inbox::{Propose, Question, Reply, Slot, Wish},
         io::{Io, peer_key, wall_clock},
+        probe::Probing,
         timers::Timer,
     },
     crate::{
@@ -23,8 +24,8 @@ use {
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
     mosaik_protocol::consensus::{
-        Core, Entry, Input, LogIndex, Outcome, Outputs, PeerKey, Proposal, Restored, RoleName,
-        StartError, Status, Token,
+        self, Core, Entry, Input, LogIndex, Outcome, Outputs, PeerKey, Proposal, Restored,
+        RoleName, StartError, Status, Token,
     },
     mosaik_storage::StoreError,
     slab::Slab,
@@ -87,6 +88,9 @@ pub(super) struct Member {
     clock_at: Option<Instant>,
     pub(super) leaving: Option<Leaving>,
     leave_timer: Option<Instant>,
+    /// The last leader, and its id.
+    leader: Option<(consensus::Member, PeerId)>,
+    pub(super) probing: Probing,
     /// To be dropped at the end of the round.
     pub(super) over: Option<Over>,
 }
@@ -135,6 +139,8 @@ impl Member {
             clock_at: None,
             leaving: None,
             leave_timer: None,
+            leader: None,
+            probing: Probing::default(),
             over: None,
         };
         member.shared.metrics.active.increment(1.0);
@@ -182,7 +188,7 @@ impl Member {
         }
     }
 
-    fn member_of(&self, peer: &PeerId) -> Option<mosaik_protocol::consensus::Member> {
+    fn member_of(&self, peer: &PeerId) -> Option<consensus::Member> {
         let key = peer_key(peer);
         let status = self.core.status();
         let mut members = status.membership.members();
@@ -309,10 +315,23 @@ impl Member {
         self.machine.start_over();
     }
 
+    /// The leader as programs see it. Making an id of a key costs much more than comparing one.
+    fn leader_of(&mut self, status: &Status) -> Option<PeerId> {
+        let leader = status.leader?;
+        match self.leader {
+            Some((known, peer)) if known == leader => Some(peer),
+            _ => {
+                let peer = status::peer_id(&leader)?;
+                self.leader = Some((leader, peer));
+                Some(peer)
+            }
+        }
+    }
+
     /// Shows programs where the member stands.
-    fn show(&self) {
+    fn show(&mut self) {
         let status = self.core.status();
-        let leader = status.leader.as_ref().and_then(status::peer_id);
+        let leader = self.leader_of(&status);
         let leadership = Leadership {
             leader,
             term: status.term.into(),
@@ -381,6 +400,7 @@ impl Member {
         for key in keys {
             self.say_bye(key, code, io);
         }
+        self.stop_probing(io);
         io.timers.set(Timer::Core(self.slot), &mut self.timer, None);
         io.timers
             .set(Timer::Leave(self.slot), &mut self.leave_timer, None);

@@ -16,6 +16,7 @@ mod lanes;
 mod member;
 mod outputs;
 mod peers;
+mod probe;
 mod run;
 mod timers;
 

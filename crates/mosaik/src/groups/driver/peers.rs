@@ -8,8 +8,9 @@ use {
     },
     crate::{
         PeerId,
-        discovery::Discovery,
+        discovery::{Discovery, SignedPeerEntry},
         groups::{
+            bond::PeerCell,
             lanes::{self, Frame, LaneKind, LaneSender},
             link::Link,
         },
@@ -30,6 +31,9 @@ use {
 
 /// A lane that lasted this long was a success: losing it is the first failure.
 const LASTED: Duration = Duration::from_secs(2);
+/// Probes of one peer that are looked at in [`PROBES_IN`].
+const PROBES: u32 = 64;
+const PROBES_IN: Duration = Duration::from_secs(1);
 /// Refusals kept for a peer while the lane to it is being opened.
 const STASHED: usize = 16;
 
@@ -68,10 +72,16 @@ pub(super) struct Peer {
     bulk: Out,
     incoming: Option<In>,
     bulk_incoming: Option<In>,
+    /// The peer's entry, for all bonds with it.
+    cell: Option<Arc<PeerCell>>,
     failures: u32,
     opened_at: Option<Instant>,
     retry: Option<Instant>,
     stash: Vec<Frame>,
+    /// Probes to be said, and whether they are answers.
+    probes: BTreeSet<(Slot, bool)>,
+    /// Since when probes of the peer are counted, and how many came.
+    probed: (Instant, u32),
 }
 
 impl Peer {
@@ -82,10 +92,13 @@ impl Peer {
             bulk: Out::None,
             incoming: None,
             bulk_incoming: None,
+            cell: None,
             failures: 0,
             opened_at: None,
             retry: None,
             stash: Vec::new(),
+            probes: BTreeSet::new(),
+            probed: (Instant::ZERO, 0),
         }
     }
 
@@ -108,6 +121,7 @@ impl Peer {
             && self.incoming.is_none()
             && self.bulk_incoming.is_none()
             && self.stash.is_empty()
+            && self.probes.is_empty()
     }
 }
 
@@ -230,6 +244,78 @@ impl Peers {
             if matches!(entry.out, Out::None) {
                 self.open(peer, LaneKind::Main);
             }
+        }
+    }
+
+    /// The peer's entry, for all bonds with it.
+    pub(super) fn cell(
+        &mut self,
+        peer: &PeerId,
+        entry: &Arc<SignedPeerEntry>,
+    ) -> Option<Arc<PeerCell>> {
+        let known = self.table.get_mut(peer)?;
+        let cell = known
+            .cell
+            .get_or_insert_with(|| PeerCell::new(Arc::clone(entry)));
+        Some(Arc::clone(cell))
+    }
+
+    /// The peer has a newer entry.
+    pub(super) fn set_entry(&self, peer: &PeerId, entry: &Arc<SignedPeerEntry>) {
+        if let Some(cell) = self.table.get(peer).and_then(|peer| peer.cell.as_ref()) {
+            cell.set(Arc::clone(entry));
+        }
+    }
+
+    /// A group asks whether the peer holds its key.
+    pub(super) fn probe(&mut self, peer: PeerId, slot: Slot) {
+        self.add_probe(peer, slot, false);
+    }
+
+    /// A group holds the key that the peer has asked for.
+    pub(super) fn answer_probe(&mut self, peer: PeerId, slot: Slot) {
+        self.add_probe(peer, slot, true);
+    }
+
+    fn add_probe(&mut self, peer: PeerId, slot: Slot, answer: bool) {
+        let entry = self.table.entry(peer).or_insert_with(Peer::new);
+        entry.probes.insert((slot, answer));
+        if matches!(entry.out, Out::None) {
+            self.open(peer, LaneKind::Main);
+        }
+    }
+
+    /// The probes to be said to a peer, once the lane to it can be written.
+    pub(super) fn take_probes(&mut self, peer: &PeerId) -> BTreeSet<(Slot, bool)> {
+        match self.table.get_mut(peer) {
+            Some(entry) if matches!(entry.out, Out::Open { .. }) => {
+                std::mem::take(&mut entry.probes)
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Whether a peer has not asked too often.
+    pub(super) fn may_probe(&mut self, peer: &PeerId, now: Instant) -> bool {
+        let Some(entry) = self.table.get_mut(peer) else {
+            return false;
+        };
+        let (since, count) = &mut entry.probed;
+        if now.since(*since) >= PROBES_IN {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= PROBES
+    }
+
+    /// Finishes a lane that no group has a use for, once what was said is written.
+    pub(super) fn close_unused(&mut self, peer: &PeerId) {
+        if let Some(entry) = self.table.get_mut(peer)
+            && entry.slots.is_empty()
+            && matches!(entry.out, Out::Open { .. })
+        {
+            entry.out = Out::None;
+            self.forget_unused(peer);
         }
     }
 
@@ -387,6 +473,7 @@ impl Peers {
             (Err(error), LaneKind::Main) => {
                 tracing::debug!(peer = %peer.fmt_short(), %error, "no lane");
                 entry.stash.clear();
+                entry.probes.clear();
                 self.wait(peer, cx);
                 Change::None
             }

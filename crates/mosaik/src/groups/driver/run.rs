@@ -208,7 +208,7 @@ impl Driver {
         }
     }
 
-    fn with(&mut self, slot: Slot, what: impl FnOnce(&mut Member, &mut Io)) {
+    pub(super) fn with(&mut self, slot: Slot, what: impl FnOnce(&mut Member, &mut Io)) {
         if let Some(member) = self.members.get_mut(&slot) {
             what(member, &mut self.io);
             self.dirty.insert(slot);
@@ -290,7 +290,7 @@ impl Driver {
                 self.members.insert(slot, member);
                 self.dirty.insert(slot);
                 self.io.list(id);
-                self.read_catalog();
+                self.read_catalog_for(slot, &id);
             }
             Err(NotStarted { join, error }) => {
                 self.by_id.remove(&id);
@@ -328,6 +328,7 @@ impl Driver {
                     self.with(slot, |member, io| member.on_bond_timer(key, io));
                 }
                 Timer::Leave(slot) => self.with(slot, |member, _| member.on_leave_timer()),
+                Timer::Probe(slot) => self.with(slot, Member::on_probe_timer),
                 Timer::Lane(peer) => self.io.peers.on_timer(peer),
             }
         }

@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Bond(Slot, PeerKey),
     /// The end of a group's departure.
     Leave(Slot),
+    /// The next round of asking around.
+    Probe(Slot),
     /// The next attempt to open a lane.
     Lane(PeerId),
 }

@@ -7,6 +7,7 @@
 //! refused  kind 2 │ group 32 │ nonce u64 BE │ code u32 BE
 //! bye      kind 3 │ slot u32 BE │ code u32 BE
 //! sync     kind 4 │ slot u32 BE │ a message between state synchronisations
+//! probe    kind 5 │ answer u8 │ proof 32 │ consensus 32 │ machine 32 │ sync 32 │ auth 32
 //! ```
 //!
 //! Slots are the receiver's names for its groups: it hands them out in its own hello and need
@@ -22,6 +23,7 @@ const HELLO: u8 = 1;
 const REFUSED: u8 = 2;
 const BYE: u8 = 3;
 const SYNC: u8 = 4;
+const PROBE: u8 = 5;
 
 /// Length and kind.
 pub(super) const PREFIX: usize = 5;
@@ -48,6 +50,25 @@ pub(crate) struct Hello {
     pub(crate) proof: Digest,
 }
 
+/// What members must agree on besides the key, as digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facets {
+    pub(crate) consensus: Digest,
+    pub(crate) machine: Digest,
+    pub(crate) sync: Digest,
+    pub(crate) auth: Digest,
+}
+
+/// Asks who holds the same key, whatever is done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// Whether it answers a probe, and needs no answer.
+    pub(crate) answer: bool,
+    /// That the sender holds the key, bound to the lane's connection.
+    pub(crate) proof: Digest,
+    pub(crate) facets: Facets,
+}
+
 /// What a lane carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -65,6 +86,8 @@ pub(crate) enum Frame {
     Bye { slot: u32, code: u32 },
     /// A message between state synchronisations.
     Sync { slot: u32, message: Bytes },
+    /// A question to holders of the same key.
+    Probe(Probe),
 }
 
 /// Bytes that are no frame.
@@ -97,6 +120,7 @@ impl Frame {
             HELLO => 32 + 4 + 8 + 8 + 32,
             REFUSED => 32 + 8 + 4,
             BYE => 4 + 4,
+            PROBE => 1 + 5 * 32,
             other => return Err(FrameError::Kind(other)),
         };
         if body.len() != fixed {
@@ -123,10 +147,20 @@ impl Frame {
                 nonce: body.get_u64(),
                 code: body.get_u32(),
             },
-            _ => Self::Bye {
+            BYE => Self::Bye {
                 slot: body.get_u32(),
                 code: body.get_u32(),
             },
+            _ => Self::Probe(Probe {
+                answer: body.get_u8() != 0,
+                proof: digest(&mut body),
+                facets: Facets {
+                    consensus: digest(&mut body),
+                    machine: digest(&mut body),
+                    sync: digest(&mut body),
+                    auth: digest(&mut body),
+                },
+            }),
         })
     }
 
@@ -156,6 +190,20 @@ impl Frame {
                 bytes.put_slice(group.as_bytes());
                 bytes.put_u64(nonce);
                 bytes.put_u32(code);
+                None
+            }
+            Self::Probe(probe) => {
+                put_prefix(&mut bytes, PROBE, 1 + 5 * 32);
+                bytes.put_u8(u8::from(probe.answer));
+                let Facets {
+                    consensus,
+                    machine,
+                    sync,
+                    auth,
+                } = probe.facets;
+                for digest in [probe.proof, consensus, machine, sync, auth] {
+                    bytes.put_slice(digest.as_bytes());
+                }
                 None
             }
             Self::Bye { slot, code } => {
@@ -222,6 +270,16 @@ mod tests {
                 slot: 13,
                 code: 204,
             },
+            Frame::Probe(Probe {
+                answer: true,
+                proof: group,
+                facets: Facets {
+                    consensus: Digest::hash(b"consensus"),
+                    machine: Digest::hash(b"machine"),
+                    sync: Digest::hash(b"sync"),
+                    auth: Digest::hash(b"auth"),
+                },
+            }),
         ]
     }
 
@@ -253,8 +311,8 @@ mod tests {
             assert!(matches!(Frame::decode(short), Err(FrameError::Length(_))));
         }
         assert_eq!(Frame::decode(Bytes::new()), Err(FrameError::Length(0)));
-        let unknown = Bytes::from_static(&[5, 0]);
-        assert_eq!(Frame::decode(unknown), Err(FrameError::Kind(5)));
+        let unknown = Bytes::from_static(&[6, 0]);
+        assert_eq!(Frame::decode(unknown), Err(FrameError::Kind(6)));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ mod serve;
 mod writer;
 
 pub(super) use {
-    frame::{Frame, Hello},
+    frame::{Facets, Frame, Hello, Probe},
     reader::{Read, Reader},
     serve::{Greeting, LaneKind, open, serve},
     writer::LaneSender,

@@ -4,7 +4,7 @@ use {
     super::{
         super::{
             ApplyContext, Index, LogReplaySync, StateMachine, Storage, Term,
-            bond::{BondControl, BondState},
+            bond::{BondControl, BondState, PeerCell},
             consensus::{ConsensusConfig, PanicPolicy},
             driver::{Command, Inbox, Wish},
             log_store::InMemoryLogStore,
@@ -134,7 +134,7 @@ impl Node {
     fn bond(&self, id: u8) {
         let peer = entry_of(id);
         let id = *peer.id();
-        let bond = BondState::new(UniqueId::zero(), peer, NoControl);
+        let bond = BondState::new(UniqueId::zero(), PeerCell::new(Arc::new(peer)), NoControl);
         self.shared.bonds.insert(id, bond);
     }
 }

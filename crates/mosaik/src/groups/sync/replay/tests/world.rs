@@ -8,7 +8,7 @@ use {
             ApplyContext, Bonds, Cursor, GroupId, InMemoryLogStore, Index, LogReplaySession,
             LogReplaySync, LogReplaySyncMessage, StateMachine, StateSync, StateSyncProvider,
             StateSyncSession, Storage, SyncContext, SyncProviderContext, SyncSessionContext, Term,
-            bond::{BondControl, BondState, BondsSender},
+            bond::{BondControl, BondState, BondsSender, PeerCell},
             sync::Sealed,
         },
         primitives::encoding::{EncodeError, deserialize, try_serialize},
@@ -20,7 +20,7 @@ use {
     },
     iroh::{EndpointAddr, SecretKey, endpoint::ApplicationClose},
     mosaik_primitives::{Digest, Encoded, UniqueId, time::UnixMillis},
-    std::{collections::VecDeque, time::SystemTime},
+    std::{collections::VecDeque, sync::Arc, time::SystemTime},
 };
 
 pub(super) type Sync = LogReplaySync<Notes>;
@@ -288,7 +288,11 @@ impl World {
     pub(super) fn meet(&mut self, manner: Manner) -> &mut Member {
         let mut other = Member::new(2 + self.others.len() as u8);
         other.manner = manner;
-        let bond = BondState::new(Digest::random(), other.entry.clone(), NoControl);
+        let bond = BondState::new(
+            Digest::random(),
+            PeerCell::new(Arc::new(other.entry.clone())),
+            NoControl,
+        );
         self.joiner.bonds.insert(other.id(), bond);
         self.others.push(other);
         self.others.last_mut().unwrap()
