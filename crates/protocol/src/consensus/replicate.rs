@@ -173,7 +173,9 @@ impl Core {
             return;
         }
         let wanted = |entry: &&Entry| entry.index >= next;
-        let entries: Vec<_> = entries.iter().filter(wanted).cloned().collect();
+        // A store bounds what it reads by bytes alone.
+        let wanted = entries.iter().filter(wanted).take(limits::APPEND_ENTRIES);
+        let entries: Vec<_> = wanted.cloned().collect();
         let (Some(prev), Some(last)) = (prev, entries.last().map(|entry| entry.index)) else {
             // The store has cut its log meanwhile: a snapshot will do.
             if entries.is_empty() && cx.snapshot.is_some_and(|meta| meta.last.index >= next) {

@@ -4,7 +4,7 @@ use {
     crate::cluster::{Cluster, committed, config, peer},
     core::time::Duration,
     mosaik_protocol::consensus::{
-        Body, Index, Input, LogIndex, NotDone, Outcome, Preference, ReadOutcome, RoleName,
+        Body, Index, Input, LogIndex, NotDone, Outcome, Preference, ReadOutcome, RoleName, limits,
     },
 };
 
@@ -100,6 +100,27 @@ fn a_late_node_joins_as_learner_and_becomes_a_voter_up_to_the_limit() {
     let membership = cluster.membership(7);
     assert_eq!(membership.voters().len(), 5);
     assert_eq!(membership.learners().len(), 2);
+}
+
+/// What is read back from a store is bounded by its size alone. A message with more entries than
+/// any member takes got the leader cut off by the newcomer, for ever.
+#[test]
+fn a_late_node_is_sent_many_small_entries_in_messages_that_it_can_read() {
+    let mut cluster = Cluster::new([]);
+    for id in [1, 2, 3] {
+        let mut config = config(id);
+        config.cache_bytes = 1_000;
+        cluster.add(config);
+    }
+    let leader = cluster.lead();
+    let entries = 3 * limits::APPEND_ENTRIES;
+    for _ in 0..entries {
+        cluster.execute(leader, "x");
+    }
+    cluster.add(config(4));
+    cluster.until("the late node has everything", |c| {
+        c.nodes[&4].machine.len() == entries
+    });
 }
 
 #[test]

@@ -280,10 +280,21 @@ impl Cluster {
                     }
                     self.input(id, Input::Applied(last));
                 }
-                Output::Fetch { from, upto, .. } => {
+                Output::Fetch {
+                    from,
+                    upto,
+                    max_bytes,
+                } => {
                     let disk = &self.nodes[&id].disk;
                     let entries = (from.0..=upto.0).map_while(|i| disk.entries.get(&i).cloned());
-                    let entries = entries.take(100).collect();
+                    // Stores bound what they read by bytes, not by number.
+                    let mut bytes = 0;
+                    let fits = |entry: &Entry| {
+                        let first = bytes == 0;
+                        bytes += entry.body.len();
+                        first || bytes <= max_bytes
+                    };
+                    let entries = entries.take_while(fits).collect();
                     self.input(id, Input::Fetched { from, entries });
                 }
                 Output::FetchSnapshot { meta, source } => self.fetch_snapshot(id, *meta, source),
