@@ -1,0 +1,348 @@
+//! The process that is killed: a member with clients of its own.
+//!
+//! It is this test program, started with [`ROLE`] in its environment. It obeys lines on its
+//! standard input, and says what happens in lines that begin with [`MARK`].
+
+use {
+    super::history::{Call, Id, Note},
+    core::{
+        sync::atomic::{AtomicBool, AtomicU64, Ordering},
+        time::Duration,
+    },
+    mosaik::{
+        Group, GroupKey, Network, SecretKey, Strong, UniqueId, Weak,
+        groups::{ApplyContext, ConsensusConfig, LogReplaySync, Role, StateMachine},
+        network::Preset,
+    },
+    serde::{Deserialize, Serialize},
+    std::{
+        collections::BTreeMap,
+        io::BufRead,
+        path::PathBuf,
+        sync::Arc,
+        time::{SystemTime, UNIX_EPOCH},
+    },
+    tokio::{sync::mpsc, task::JoinHandle},
+};
+
+/// Set in the environment of a member.
+pub(crate) const ROLE: &str = "MOSAIK_TEST_MEMBER";
+/// What begins the lines that are meant for the test.
+pub(crate) const MARK: &str = "@ ";
+
+const CLIENTS: u64 = 4;
+const KEYS: u64 = 5;
+
+/// Who a member is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) network: String,
+    pub(crate) number: u8,
+    /// How many members there are.
+    pub(crate) members: u32,
+    /// How often it was started before.
+    pub(crate) life: u64,
+    /// Where it keeps its data, if it does.
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// What a member says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Said {
+    /// It takes commands; its clients have begun.
+    Online,
+    /// It counts for majorities.
+    Voter,
+    /// Its role has changed.
+    Leads(bool),
+    Noted(Note),
+    /// Its clients have ended.
+    Stopped,
+    /// The commands of the group in their order.
+    Held(Vec<Id>),
+}
+
+/// What a member is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// To end its clients.
+    Stop,
+    /// To say what the group holds.
+    Show,
+    /// To leave as a program does that ends well.
+    Quit,
+}
+
+fn say(said: &Said) {
+    let line = serde_json::to_string(said).expect("it encodes");
+    println!("{MARK}{line}");
+}
+
+/// Registers that remember every command and what was there before it.
+#[derive(Default)]
+struct Registers {
+    values: BTreeMap<usize, u64>,
+    before: BTreeMap<Id, u64>,
+    held: Vec<Id>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Command {
+    id: Id,
+    key: usize,
+    call: Call,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Query {
+    Value(usize),
+    Before(Id),
+    Held,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Answer {
+    Value(u64),
+    Held(Vec<Id>),
+}
+
+impl StateMachine for Registers {
+    type Command = Command;
+    type Query = Query;
+    type QueryResult = Answer;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        UniqueId::from("test.registers")
+    }
+
+    fn apply(&mut self, command: Command, _: &dyn ApplyContext) {
+        let value = self.values.entry(command.key).or_default();
+        self.before.insert(command.id, *value);
+        *value = command.call.after(*value);
+        self.held.push(command.id);
+    }
+
+    fn query(&self, query: Query) -> Answer {
+        match query {
+            Query::Value(key) => Answer::Value(self.values.get(&key).copied().unwrap_or(0)),
+            Query::Before(id) => Answer::Value(self.before[&id]),
+            Query::Held => Answer::Held(self.held.clone()),
+        }
+    }
+
+    fn start_over(&mut self) -> bool {
+        *self = Self::default();
+        true
+    }
+
+    fn state_sync(&self) -> LogReplaySync<Self> {
+        LogReplaySync::default()
+    }
+}
+
+fn consensus(members: u32) -> ConsensusConfig {
+    ConsensusConfig::builder()
+        .with_heartbeat_interval(Duration::from_millis(100))
+        .with_heartbeat_jitter(Duration::from_millis(30))
+        .with_max_missed_heartbeats(15)
+        .with_election_timeout(Duration::from_millis(500))
+        .with_election_timeout_jitter(Duration::from_millis(300))
+        .with_bootstrap_delay(Duration::from_secs(1))
+        .with_forward_timeout(Duration::from_secs(3))
+        .with_query_timeout(Duration::from_secs(3))
+        // So that it cannot form twice, however slow the machine is.
+        .with_min_voters(members / 2 + 1)
+        .build()
+        .expect("a configuration that works")
+}
+
+/// Where a test program's process is a member, it lives here; elsewhere this passes.
+#[test]
+fn member() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let identity: Identity = serde_json::from_str(&role).expect("an identity");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(live(identity));
+}
+
+async fn live(identity: Identity) {
+    let mut builder = Network::builder(identity.network.as_str())
+        .with_preset(Preset::Local)
+        .with_secret_key(SecretKey::from_bytes(&[identity.number; 32]));
+    if let Some(data) = &identity.data {
+        builder = builder.with_data_dir(data);
+    }
+    let network = builder.build().await.expect("a node starts");
+    let group = network
+        .groups()
+        .with_key(GroupKey::from_secret(identity.network.as_str()))
+        .with_state_machine(Registers::default())
+        .with_consensus_config(consensus(identity.members))
+        .join();
+    let watching = tokio::spawn(watch(group.clone(), network.local().id()));
+    let mut orders = orders();
+    let online = group.when().online();
+    tokio::select! {
+        () = online => {}
+        order = orders.recv() => assert_eq!(order, Some(Told::Quit), "it has nothing to show"),
+    }
+    say(&Said::Online);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = start_clients(&identity, &group, &stop);
+    while let Some(order) = orders.recv().await {
+        match order {
+            Told::Stop => {
+                stop.store(true, Ordering::Relaxed);
+                for client in clients.drain(..) {
+                    client.await.expect("a client ends");
+                }
+                say(&Said::Stopped);
+            }
+            Told::Show => say(&Said::Held(held(&group).await)),
+            Told::Quit => break,
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    watching.abort();
+    drop(group);
+    network.close().await;
+}
+
+/// What stands on standard input, for as long as somebody holds its other end.
+fn orders() -> mpsc::Receiver<Told> {
+    let (sender, orders) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let order = serde_json::from_str(&line.expect("a line")).expect("an order");
+            if sender.blocking_send(order).is_err() {
+                return;
+            }
+        }
+    });
+    orders
+}
+
+/// Says when it begins to count, and whether it leads.
+async fn watch(group: Group<Registers>, id: mosaik::PeerId) {
+    let (mut leads, mut votes) = (false, false);
+    loop {
+        let status = group.status();
+        let led = std::mem::replace(&mut leads, status.role == Role::Leader);
+        if led != leads {
+            say(&Said::Leads(leads));
+        }
+        let me = (id, status.incarnation);
+        let mut voters = status.voters();
+        let voted = std::mem::replace(
+            &mut votes,
+            voters.any(|voter| (voter.peer, voter.incarnation) == me),
+        );
+        if votes && !voted {
+            say(&Said::Voter);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn held(group: &Group<Registers>) -> Vec<Id> {
+    loop {
+        let answer = group.query(Query::Held, Strong).await;
+        match answer.map(mosaik::groups::QueryResultAt::into) {
+            Ok(Answer::Held(held)) => return held,
+            Ok(Answer::Value(_)) => unreachable!("it was not asked for"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn start_clients(
+    identity: &Identity,
+    group: &Group<Registers>,
+    stop: &Arc<AtomicBool>,
+) -> Vec<JoinHandle<()>> {
+    let next = Arc::new(AtomicU64::new(1));
+    let first = (u64::from(identity.number) << 56) | (identity.life << 40);
+    (0..CLIENTS)
+        .map(|client| {
+            let (group, stop, next) = (group.clone(), Arc::clone(stop), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut random = first ^ (client << 32) ^ now();
+                while !stop.load(Ordering::Relaxed) {
+                    let id = first + next.fetch_add(1, Ordering::Relaxed);
+                    operate(&group, id, &mut random).await;
+                }
+            })
+        })
+        .collect()
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("after 1970").as_nanos() as u64
+}
+
+/// The next of a sequence that looks random (`SplitMix64`).
+const fn draw(random: &mut u64) -> u64 {
+    *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *random;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// One operation of a client, written down before and after.
+async fn operate(group: &Group<Registers>, id: Id, random: &mut u64) {
+    let key = (draw(random) % KEYS) as usize;
+    let call = match draw(random) % 5 {
+        0 | 1 => Call::Read,
+        2 | 3 => Call::Swap(draw(random) % 10),
+        _ => Call::Replace(draw(random) % 10, draw(random) % 10),
+    };
+    let at = now();
+    say(&Said::Noted(Note::Asked { id, at, key, call }));
+    let told = match call {
+        Call::Read => match group.query(Query::Value(key), Strong).await {
+            Ok(answer) => Some((value(&answer), answer.state_position())),
+            Err(_) => None,
+        },
+        _ => match group.execute(Command { id, key, call }).await {
+            Ok(index) => {
+                let answer = group.query(Query::Before(id), Weak).await;
+                Some((value(&answer.expect("it is applied here")), index))
+            }
+            Err(error) => {
+                if error.is_surely_not_done() {
+                    say(&Said::Noted(Note::Refused { id }));
+                }
+                None
+            }
+        },
+    };
+    if let Some((value, index)) = told {
+        say(&Said::Noted(Note::Told {
+            id,
+            at: now(),
+            value,
+            index: index.as_u64(),
+        }));
+    } else {
+        // A group that is offline is not asked all the time.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // As a program with something else to do: the histories stay of a size that can be kept.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn value(answer: &Answer) -> u64 {
+    match answer {
+        Answer::Value(value) => *value,
+        Answer::Held(_) => unreachable!("it was not asked for"),
+    }
+}

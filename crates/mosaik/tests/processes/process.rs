@@ -1,0 +1,326 @@
+//! The test's side of a member's process, and of all of them.
+
+use {
+    super::{
+        history::{History, Id, Note},
+        member::{Identity, MARK, ROLE, Said, Told},
+    },
+    core::time::Duration,
+    std::{
+        io::{BufRead, BufReader, Read, Write},
+        path::PathBuf,
+        process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+        sync::{
+            Arc, Condvar, Mutex,
+            atomic::{AtomicU32, Ordering},
+        },
+        thread::JoinHandle,
+        time::Instant,
+    },
+};
+
+/// How long anything may take on a machine of usual load; `TIME_FACTOR` stretches it.
+fn patience() -> Duration {
+    let factor = std::env::var("TIME_FACTOR").ok();
+    let factor = factor.and_then(|text| text.parse::<f64>().ok());
+    Duration::from_mins(1).mul_f64(factor.unwrap_or(1.0).max(0.1))
+}
+
+/// What the processes of one test have said, and a bell for every line.
+#[derive(Default)]
+struct Heard {
+    notes: Vec<Note>,
+    answers: usize,
+    members: Vec<State>,
+}
+
+/// What is known of one member's present process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) online: bool,
+    pub(crate) votes: bool,
+    pub(crate) leads: bool,
+    pub(crate) stopped: bool,
+    held: Option<Vec<Id>>,
+    /// Its last lines that are not meant for the test.
+    other: Vec<String>,
+}
+
+struct Process {
+    child: Child,
+    orders: ChildStdin,
+    ears: [JoinHandle<()>; 2],
+}
+
+impl Process {
+    /// Waits until it has ended and all that it said was heard.
+    fn ended(mut self) -> ExitStatus {
+        let status = self.child.wait().expect("it has ended");
+        for ear in self.ears {
+            ear.join().expect("it was heard");
+        }
+        status
+    }
+}
+
+/// A group of processes, in a place of its own that is gone afterwards.
+pub(crate) struct Cluster {
+    place: PathBuf,
+    durable: bool,
+    lives: Vec<u64>,
+    processes: Vec<Option<Process>>,
+    heard: Arc<(Mutex<Heard>, Condvar)>,
+}
+
+impl Cluster {
+    /// Starts so many members, and waits until each of them takes commands and counts.
+    pub(crate) fn start(members: usize, durable: bool) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mosaik-processes-{}-{number}", std::process::id());
+        let place = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(place.join("run")).expect("a directory");
+        let heard = Heard {
+            members: vec![State::default(); members],
+            ..Heard::default()
+        };
+        let mut cluster = Self {
+            place,
+            durable,
+            lives: vec![0; members],
+            processes: (0..members).map(|_| None).collect(),
+            heard: Arc::new((Mutex::new(heard), Condvar::new())),
+        };
+        for member in 0..members {
+            cluster.spawn(member);
+        }
+        for member in 0..members {
+            cluster.wait_voter(member);
+        }
+        cluster
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Starts a member's next life, with the data of the one before, if it keeps any.
+    pub(crate) fn spawn(&mut self, member: usize) {
+        assert!(self.processes[member].is_none(), "one life at a time");
+        let data = self.place.join(format!("data-{member}"));
+        let identity = Identity {
+            network: self.place.to_string_lossy().into_owned(),
+            number: member as u8 + 1,
+            members: self.len() as u32,
+            life: self.lives[member],
+            data: self.durable.then_some(data),
+        };
+        self.lives[member] += 1;
+        self.heard.0.lock().expect("not poisoned").members[member] = State::default();
+        let role = serde_json::to_string(&identity).expect("it encodes");
+        let program = std::env::current_exe().expect("a path");
+        let mut child = Command::new(program)
+            .args(["--exact", "member::member", "--nocapture"])
+            .env(ROLE, role)
+            .env("MOSAIK_RUNTIME_DIR", self.place.join("run"))
+            .env_remove("MOSAIK_PRESET")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        let ears = [self.listen(member, stdout), self.listen(member, stderr)];
+        let orders = child.stdin.take().expect("it is piped");
+        self.processes[member] = Some(Process {
+            child,
+            orders,
+            ears,
+        });
+    }
+
+    /// Takes down what a process says.
+    fn listen(&self, member: usize, lines: impl Read + Send + 'static) -> JoinHandle<()> {
+        let heard = Arc::clone(&self.heard);
+        let life = self.lives[member];
+        std::thread::Builder::new()
+            .name(format!("member-{member}-{life}"))
+            .spawn(move || {
+                for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                    let mut guard = heard.0.lock().expect("not poisoned");
+                    guard.take(member, line);
+                    heard.1.notify_all();
+                }
+            })
+            .expect("a thread starts")
+    }
+
+    /// Ends a member's process in the middle of whatever it does.
+    pub(crate) fn kill(&mut self, member: usize) {
+        let mut process = self.processes[member].take().expect("it lives");
+        process.child.kill().expect("it is killed");
+        process.ended();
+    }
+
+    /// Lets a member leave in good order.
+    pub(crate) fn quit(&mut self, member: usize) {
+        self.tell(member, Told::Quit);
+        let process = self.processes[member].take().expect("it lives");
+        let status = process.ended();
+        assert!(
+            status.success(),
+            "member {member} ended badly: {}",
+            self.last_words()
+        );
+    }
+
+    /// Lets a member's process stand still, or go on.
+    pub(crate) fn pause(&self, member: usize, paused: bool) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let process = self.processes[member].as_ref().expect("it lives");
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
+        let pid = Pid::from_child(&process.child);
+        kill_process(pid, signal).expect("it is signalled");
+    }
+
+    fn tell(&mut self, member: usize, told: Told) {
+        let process = self.processes[member].as_mut().expect("it lives");
+        let line = serde_json::to_string(&told).expect("it encodes");
+        writeln!(process.orders, "{line}").expect("it listens");
+    }
+
+    /// Waits until something holds of what was heard.
+    fn wait<T>(&self, what: &str, mut look: impl FnMut(&mut Heard) -> Option<T>) -> T {
+        let deadline = Instant::now() + patience();
+        let mut heard = self.heard.0.lock().expect("not poisoned");
+        loop {
+            if let Some(found) = look(&mut heard) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(heard);
+                panic!("not in time: {what}; {}", self.last_words());
+            }
+            heard = self
+                .heard
+                .1
+                .wait_timeout(heard, left)
+                .expect("not poisoned")
+                .0;
+        }
+    }
+
+    pub(crate) fn wait_voter(&self, member: usize) {
+        let what = format!("member {member} is online and votes");
+        self.wait(&what, |heard| {
+            let state = &heard.members[member];
+            (state.online && state.votes).then_some(())
+        });
+    }
+
+    /// Waits until so many more operations are answered.
+    pub(crate) fn wait_progress(&self, operations: usize) {
+        let before = self.heard.0.lock().expect("not poisoned").answers;
+        self.wait("the others go on", |heard| {
+            (heard.answers >= before + operations).then_some(())
+        });
+    }
+
+    /// Who leads: the first that says so, other than `not`.
+    pub(crate) fn wait_leader(&self, not: Option<usize>) -> usize {
+        let alive: Vec<_> = self.processes.iter().map(Option::is_some).collect();
+        self.wait("there is a leader", |heard| {
+            let members = heard.members.iter().zip(&alive).enumerate();
+            let mut leaders = members
+                .filter(|(member, (state, alive))| state.leads && **alive && Some(*member) != not);
+            leaders.next().map(|(member, _)| member)
+        })
+    }
+
+    /// Ends the load, and holds what the clients saw against what the members hold.
+    pub(crate) fn conclude(mut self) {
+        for member in 0..self.len() {
+            self.tell(member, Told::Stop);
+        }
+        for member in 0..self.len() {
+            let what = format!("the clients of member {member} end");
+            self.wait(&what, |heard| heard.members[member].stopped.then_some(()));
+        }
+        let mut held: Vec<Vec<Id>> = Vec::new();
+        for member in 0..self.len() {
+            self.tell(member, Told::Show);
+            let what = format!("member {member} shows what it holds");
+            held.push(self.wait(&what, |heard| heard.members[member].held.take()));
+        }
+        for (member, ids) in held.iter().enumerate() {
+            assert!(*ids == held[0], "members 0 and {member} differ");
+        }
+        let notes = std::mem::take(&mut self.heard.0.lock().expect("not poisoned").notes);
+        let history = History::of(notes);
+        println!(
+            "{} operations answered, {} commands held",
+            history.told(),
+            held[0].len()
+        );
+        history.check(&held[0]);
+        for member in 0..self.len() {
+            self.quit(member);
+        }
+    }
+
+    /// What the processes said last that nobody listened to.
+    fn last_words(&self) -> String {
+        let heard = self.heard.0.lock().expect("not poisoned");
+        let members = heard.members.iter().enumerate();
+        let words = members.map(|(member, state)| {
+            let State {
+                online,
+                votes,
+                leads,
+                other,
+                ..
+            } = state;
+            let other = other.join("\n    ");
+            format!("member {member}: online {online}, votes {votes}, leads {leads}\n    {other}")
+        });
+        words.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Heard {
+    fn take(&mut self, member: usize, line: String) {
+        let state = &mut self.members[member];
+        // The test runner's own words may stand before a line.
+        let said = line.split_once(MARK).map(|(_, said)| said);
+        match said.and_then(|said| serde_json::from_str(said).ok()) {
+            Some(Said::Online) => state.online = true,
+            Some(Said::Voter) => state.votes = true,
+            Some(Said::Leads(leads)) => state.leads = leads,
+            Some(Said::Stopped) => state.stopped = true,
+            Some(Said::Held(held)) => state.held = Some(held),
+            Some(Said::Noted(note)) => {
+                self.answers += usize::from(matches!(note, Note::Told { .. }));
+                self.notes.push(note);
+            }
+            None => {
+                state.other.push(line);
+                let keep = state.other.len().saturating_sub(20);
+                state.other.drain(..keep);
+            }
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().flatten() {
+            // A process that has ended by itself needs no more.
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+        // Leaving it behind is no failure of what is tested.
+        let _ = std::fs::remove_dir_all(&self.place);
+    }
+}
