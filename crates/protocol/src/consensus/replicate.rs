@@ -172,10 +172,9 @@ impl Core {
             fetch(next, last, purpose, cx.config, cx.fetches, out);
             return;
         }
-        let wanted = |entry: &&Entry| entry.index >= next;
+        let wanted = entries.iter().filter(|entry| entry.index >= next);
         // A store bounds what it reads by bytes alone.
-        let wanted = entries.iter().filter(wanted).take(limits::APPEND_ENTRIES);
-        let entries: Vec<_> = wanted.cloned().collect();
+        let entries: Vec<_> = wanted.take(limits::APPEND_ENTRIES).cloned().collect();
         let (Some(prev), Some(last)) = (prev, entries.last().map(|entry| entry.index)) else {
             // The store has cut its log meanwhile: a snapshot will do.
             if entries.is_empty() && cx.snapshot.is_some_and(|meta| meta.last.index >= next) {
