@@ -11,6 +11,7 @@ mod fmt;
 pub mod iter;
 pub mod lag;
 pub mod limits;
+pub mod prng;
 pub mod time;
 
 pub use {

@@ -8,13 +8,12 @@
 use {
     super::{
         io::Config,
-        prng::Prng,
         rings::Rings,
         rtt::Rtt,
         types::{NodeKey, Suspicion, Version},
     },
     core::time::Duration,
-    mosaik_primitives::time::Instant,
+    mosaik_primitives::{prng::Prng, time::Instant},
     std::collections::{BTreeMap, BTreeSet, VecDeque},
 };
 

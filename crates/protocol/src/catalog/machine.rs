@@ -8,7 +8,6 @@ use {
             Refusal,
         },
         message::{Gossip, Message},
-        prng::Prng,
         pulls::Pulls,
         receive::Route,
         rtt::Rtt,
@@ -21,6 +20,7 @@ use {
     mosaik_primitives::{
         codec::Versioned,
         lag::Lag,
+        prng::Prng,
         time::{Instant, UnixMillis},
     },
     std::collections::BTreeSet,

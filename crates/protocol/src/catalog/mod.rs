@@ -25,7 +25,6 @@ mod fingerprint;
 mod io;
 mod machine;
 mod message;
-mod prng;
 mod pulls;
 mod receive;
 mod rings;

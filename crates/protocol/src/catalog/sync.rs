@@ -11,14 +11,13 @@ use {
         io::{Output, Outputs},
         machine::Catalog,
         message::{AgeWindow, Gossip, Message, Range, RangeContent},
-        prng::Prng,
         receive::Route,
         transfer::age,
         types::{Authority, NodeKey},
     },
     bytes::Bytes,
     core::time::Duration,
-    mosaik_primitives::time::Instant,
+    mosaik_primitives::{prng::Prng, time::Instant},
     std::collections::{BTreeMap, BTreeSet, VecDeque},
 };
 

@@ -17,12 +17,14 @@ use {
         proposals::Proposals,
         reads::Reads,
         resubmit::Retired,
-        rng::Rng,
         state::{HardState, SnapshotMeta},
         storing::Storing,
     },
     core::time::Duration,
-    mosaik_primitives::time::{Instant, UnixMillis},
+    mosaik_primitives::{
+        prng::Prng,
+        time::{Instant, UnixMillis},
+    },
     std::collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
@@ -71,7 +73,7 @@ pub struct Core {
     pub(super) config: Config,
     pub(super) now: Instant,
     pub(super) started: Instant,
-    pub(super) rng: Rng,
+    pub(super) rng: Prng,
     pub(super) clock: Option<(Instant, UnixMillis)>,
     pub(super) storing: Storing,
     pub(super) log: Log,
@@ -155,7 +157,7 @@ impl Core {
         let mut core = Self {
             now,
             started: now,
-            rng: Rng::new(config.seed),
+            rng: Prng::new(config.seed),
             clock: None,
             commit,
             emitted: applied,

@@ -35,7 +35,6 @@ mod receive;
 mod recovery;
 mod replicate;
 mod resubmit;
-mod rng;
 mod snapshots;
 pub mod state;
 pub mod status;
