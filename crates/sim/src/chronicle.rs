@@ -27,6 +27,12 @@ impl Line {
             .get(usize::try_from(index.0.checked_sub(1)?).ok()?)
     }
 
+    /// The term in which the entry at `index` was known to be committed.
+    pub fn known_in(&self, index: LogIndex) -> Option<Term> {
+        let at = usize::try_from(index.0.checked_sub(1)?).ok()?;
+        self.known_in.get(at).copied()
+    }
+
     /// The last index known to be committed.
     pub fn commit(&self) -> LogIndex {
         LogIndex(self.entries.len() as u64)

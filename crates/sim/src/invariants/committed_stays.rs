@@ -28,8 +28,13 @@ impl Invariant for CommittedStays {
                 write: Write::Truncate(from),
             } if *lineage == subject.lineage && subject.written.hard.lineage == subject.lineage => {
                 let entry = subject.written.entry(*from);
+                // A member that is behind may follow a leader that was deposed before the entry was
+                // committed, by others: it was not counted.
+                let counted = line
+                    .known_in(*from)
+                    .is_some_and(|term| term <= subject.term);
                 let committed = line.entry(*from).map(|committed| committed.entry.term);
-                if entry.is_some_and(|entry| Some(entry.term) == committed) {
+                if counted && entry.is_some_and(|entry| Some(entry.term) == committed) {
                     return Err(format!("cuts its log from {from}, which is committed"));
                 }
             }
