@@ -43,6 +43,8 @@ pub(super) struct Fresh {
     joining_since: Instant,
     join_at: Instant,
     found_at: Instant,
+    /// Since when this member is fresh; before, it may have been in a lineage.
+    since: Instant,
 }
 
 impl Fresh {
@@ -55,6 +57,7 @@ impl Fresh {
             joining_since: now,
             join_at: now,
             found_at: now,
+            since: now,
         }
     }
 
@@ -223,7 +226,7 @@ impl Core {
             .filter(|other| circle.contains(&other.member))
             .map(|other| other.started)
             .fold(self.started, Instant::min);
-        fresh.found_at = earliest + self.config.bootstrap_delay;
+        fresh.found_at = earliest.max(fresh.since) + self.config.bootstrap_delay;
         let all_here = !self.discovered.is_empty()
             && self.discovered.iter().all(|peer| {
                 *peer == me.peer

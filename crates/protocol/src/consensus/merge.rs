@@ -165,6 +165,7 @@ impl Core {
             // There is nothing to hand over or to keep apart, and nobody relies on this one.
             if patient {
                 self.forget_lineage(out);
+                self.role = Role::Fresh(Box::new(Fresh::joining(self.now, lineage, member)));
             }
         } else if self.config.merge == MergePolicy::Refuse || leads && self.must_stay() {
             out.push(Output::Event(Event::Apart(lineage)));

@@ -277,6 +277,41 @@ fn a_hand_over_that_turns_to_another_lineage_begins_from_the_start() {
     assert_eq!(cluster.texts(6), expected);
 }
 
+/// A founder that nobody has answered holds a genesis and nothing that anyone relies on. It does
+/// not insist on it, whatever lineages do that have more.
+#[test]
+fn a_genesis_that_nobody_took_is_forgotten_for_any_lineage() {
+    let mut cluster = Cluster::new([]);
+    cluster.filter = Some(Box::new(|message| {
+        message.from.peer.0[0] != 1 || !matches!(message.body, Body::Genesis(_))
+    }));
+    for id in 1..=3 {
+        let mut config = config(id);
+        config.merge = MergePolicy::Refuse;
+        cluster.add(config);
+        cluster.cut_silently(&[3]);
+    }
+    cluster.partition(&[3]);
+    cluster.until("the first has founded for two", |c| {
+        !c.nodes[&1].status().lineage.is_none()
+    });
+    cluster.crash(2);
+    cluster.wipe(2);
+    cluster.heal();
+    cluster.partition(&[1]);
+    cluster.start(2);
+    cluster.until("the others have founded too", |c| {
+        [2, 3]
+            .iter()
+            .all(|id| c.nodes[id].status().commit >= LogIndex(2))
+    });
+    assert_eq!(cluster.nodes[&1].status().commit, LogIndex::ZERO);
+    cluster.heal();
+    cluster.until("there is one lineage", |c| {
+        lineages(c) == 1 && c.nodes[&1].status().commit >= LogIndex(2)
+    });
+}
+
 /// The tests of this file, for those who want to see them fail.
 #[cfg(mosaik_mutants)]
 pub(crate) const ALL: &[(&str, fn())] = &[
