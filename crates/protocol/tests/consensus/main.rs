@@ -1,5 +1,13 @@
 //! The consensus core, driven from outside.
 
+/// Tests with their names.
+#[cfg(mosaik_mutants)]
+macro_rules! named {
+    ($($test:ident),+ $(,)?) => {
+        &[$((stringify!($test), $test)),+]
+    };
+}
+
 mod basics;
 mod changing;
 mod chaos;

@@ -314,13 +314,7 @@ fn a_genesis_that_nobody_took_is_forgotten_for_any_lineage() {
 
 /// The tests of this file, for those who want to see them fail.
 #[cfg(mosaik_mutants)]
-pub(crate) const ALL: &[(&str, fn())] = &[
-    (
-        "lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing",
-        lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing,
-    ),
-    (
-        "a_lineage_that_has_cut_its_log_is_given_way_to",
-        a_lineage_that_has_cut_its_log_is_given_way_to,
-    ),
+pub(crate) const ALL: &[(&str, fn())] = named![
+    lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing,
+    a_lineage_that_has_cut_its_log_is_given_way_to,
 ];
