@@ -42,6 +42,9 @@ impl World {
         state.sync_time.get_or_insert(MILLI);
         state.haste = (0, 0);
         state.sync_ends = (now, now);
+        // What a process asked for with its last breath is not confirmed to the next one.
+        state.syncing.clear();
+        state.overdue = 0;
         let image = state.disk.durable();
         let hard = image
             .hard_state
