@@ -38,8 +38,13 @@ impl Core {
             .snapshot
             .as_ref()
             .is_none_or(|old| old.last.index < meta.last.index);
-        // A sealed lineage is handed over from its log.
-        if !newer || meta.last.index > self.applied || self.is_giving_way() {
+        if !newer || meta.last.index > self.applied {
+            return;
+        }
+        if self.is_giving_way() {
+            // The log is handed over, and stays whole. The snapshot has replaced the one before
+            // all the same, and is the one to offer should this member go back to its lineage.
+            self.snapshot = Some(Box::new(meta));
             return;
         }
         // The log can be cut where its numbering is known: at an entry in memory, or where a
