@@ -1,10 +1,12 @@
 //! The project's own chores: `cargo xtask tidy` checks the tree, `cargo xtask examples` lists what
-//! the continuous integration runs.
+//! the continuous integration runs; `soak` and `fuzz` are the long runs outside of it.
 //!
 //! Absent on purpose: anything a compiler or clippy checks already.
 
 mod cargo;
 mod examples;
+mod fuzz;
+mod soak;
 mod tidy;
 
 use std::{
@@ -12,16 +14,46 @@ use std::{
     process::ExitCode,
 };
 
-const USAGE: &str = "usage: cargo xtask <tidy|examples>";
+const USAGE: &str = "usage: cargo xtask <tidy | examples | soak [RUNS] | fuzz [SECONDS [TARGET]]>";
+/// What the long runs do when nothing else is asked for.
+const SOAK_RUNS: u32 = 20;
+const FUZZ_SECONDS: u32 = 60;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
+    let args = std::env::args().skip(1);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    match (args.next().as_deref(), args.next()) {
-        (Some("tidy"), None) => run_tidy(&root),
-        (Some("examples"), None) => list_examples(&root),
-        _ => {
-            eprintln!("{USAGE}");
+    let words: Vec<String> = args.collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["tidy"] => run_tidy(&root),
+        ["examples"] => list_examples(&root),
+        ["soak"] => ended("soak", soak::run(&root, SOAK_RUNS)),
+        ["soak", runs] => match runs.parse() {
+            Ok(runs) => ended("soak", soak::run(&root, runs)),
+            Err(_) => misused(),
+        },
+        ["fuzz"] => ended("fuzz", fuzz::run(&root, FUZZ_SECONDS, "")),
+        ["fuzz", seconds, ref filter @ ..] if filter.len() <= 1 => match seconds.parse() {
+            Ok(seconds) => ended(
+                "fuzz",
+                fuzz::run(&root, seconds, filter.first().unwrap_or(&"")),
+            ),
+            Err(_) => misused(),
+        },
+        _ => misused(),
+    }
+}
+
+fn misused() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::FAILURE
+}
+
+fn ended(what: &str, outcome: std::io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{what}: {error}");
             ExitCode::FAILURE
         }
     }
