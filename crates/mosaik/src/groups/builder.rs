@@ -69,7 +69,12 @@ impl<'g> GroupBuilder<'g> {
 }
 
 impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
-    /// Where the committed commands are kept for members that catch up. Default: in memory.
+    /// Where the committed commands are kept, in their order, as they are applied here: for the
+    /// program to look into through a store of its own, and for its state synchronisation.
+    ///
+    /// Default: [`InMemoryLogStore`], which stays empty where nobody looks into it, as with
+    /// [`LogReplaySync`](super::LogReplaySync): members that lag are fed from the group's own
+    /// log.
     pub fn with_log_storage<S: Storage<M::Command>>(self, storage: S) -> GroupBuilder<'g, S, M> {
         GroupBuilder {
             groups: self.groups,

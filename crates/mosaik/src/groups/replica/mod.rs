@@ -18,14 +18,17 @@ use {
         error::{Halted, QueryError},
         event::Event,
         index::Index,
-        log_store::Storage,
+        log_store::{InMemoryLogStore, Storage},
         machine::StateMachine,
         query::QueryResultAt,
-        sync::{Provider, StateSync, StateSyncProvider},
+        sync::{LogReplaySync, Provider, StateSync, StateSyncProvider},
     },
     crate::{NetworkId, primitives::Datum},
     catching_up::CatchingUp,
-    core::{any::Any, panic::AssertUnwindSafe},
+    core::{
+        any::{Any, TypeId},
+        panic::AssertUnwindSafe,
+    },
     mosaik_protocol::consensus::{CommittedEntry, EntryBody},
     parts::Parts,
     std::panic::catch_unwind,
@@ -42,12 +45,14 @@ pub(super) struct Replica<M: StateMachine> {
     is_partial: bool,
     policy: PanicPolicy,
     durability: Durability,
+    /// Whether the store of commands is filled.
+    keeps_commands: bool,
 }
 
 impl<M: StateMachine> Replica<M> {
-    pub(super) fn new(
+    pub(super) fn new<S: Storage<M::Command>>(
         machine: M,
-        log: impl Storage<M::Command>,
+        log: S,
         network: NetworkId,
         config: &GroupConfig,
         outlet: Outlet,
@@ -68,6 +73,7 @@ impl<M: StateMachine> Replica<M> {
             is_partial: false,
             policy: config.consensus().panic_policy,
             durability: config.durability(),
+            keeps_commands: is_looked_into::<M, S>(),
         }
     }
 
@@ -134,6 +140,9 @@ impl<M: StateMachine> Replica<M> {
     /// Appends commands that are to be applied to the program's store. A store that outlives the
     /// process has some of them already, and maybe others that were never committed.
     fn keep(&mut self, commands: &[Committed<M::Command>]) -> Result<(), Halted> {
+        if !self.keeps_commands {
+            return Ok(());
+        }
         let (log, committed) = (&mut *self.parts.log, self.parts.applying.committed());
         let appended = guarded("the store of commands", || {
             let mut last = log.last().index();
@@ -243,6 +252,15 @@ impl<M: StateMachine> Replica<M> {
             })
             .map_err(|panic| QueryError::Panicked(panic_text(&*panic).into()))
     }
+}
+
+/// Whether anybody ever looks into a store of type `S`.
+///
+/// Members that lag are fed from the group's own log, which is not cut where members replay it.
+/// Nobody would look into a copy of it in memory, which would cost as much again.
+fn is_looked_into<M: StateMachine, S: Storage<M::Command>>() -> bool {
+    let is_own = TypeId::of::<S>() != TypeId::of::<InMemoryLogStore<M::Command>>();
+    is_own || TypeId::of::<M::StateSync>() != TypeId::of::<LogReplaySync<M>>()
 }
 
 /// What the program's code returns, or the end of the group on this node when it panics.

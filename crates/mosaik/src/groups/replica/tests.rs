@@ -19,7 +19,7 @@ use {
         groups::GroupKey,
     },
     bytes::Bytes,
-    core::{future::poll_fn, task::Poll, time::Duration},
+    core::{future::poll_fn, ops::RangeInclusive, task::Poll, time::Duration},
     iroh::{EndpointAddr, SecretKey, endpoint::ApplicationClose},
     mosaik_primitives::{UniqueId, time::UnixMillis},
     mosaik_protocol::consensus::{
@@ -117,7 +117,49 @@ fn node_with(id: u8, log: impl Storage<u32>, policy: PanicPolicy, starts_over: b
 }
 
 fn node(id: u8) -> Node {
-    node_with(id, InMemoryLogStore::default(), PanicPolicy::Halt, true)
+    node_with(id, Kept::default(), PanicPolicy::Halt, true)
+}
+
+/// A store that is somebody's own.
+#[derive(Default)]
+struct Kept(InMemoryLogStore<u32>);
+
+impl Storage<u32> for Kept {
+    fn append(&mut self, command: u32, term: Term) -> Index {
+        self.0.append(command, term)
+    }
+
+    fn append_at(&mut self, command: u32, term: Term, time: UnixMillis) -> Index {
+        self.0.append_at(command, term, time)
+    }
+
+    fn available(&self) -> RangeInclusive<Index> {
+        self.0.available()
+    }
+
+    fn get(&self, index: Index) -> Option<(u32, Term)> {
+        self.0.get(index)
+    }
+
+    fn get_range(&self, range: &RangeInclusive<Index>) -> Vec<(Term, Index, u32)> {
+        self.0.get_range(range)
+    }
+
+    fn truncate(&mut self, at: Index) {
+        self.0.truncate(at);
+    }
+
+    fn last(&self) -> Cursor {
+        self.0.last()
+    }
+
+    fn time_at(&self, index: Index) -> Option<UnixMillis> {
+        self.0.time_at(index)
+    }
+
+    fn prune_prefix(&mut self, up_to: Index) {
+        self.0.prune_prefix(up_to);
+    }
 }
 
 impl Node {
@@ -241,12 +283,7 @@ async fn what_a_session_reached_of_another_lineage_is_forgotten() {
     for starts_over in [true, false] {
         let (mut source, mut joiner) = (
             node(1),
-            node_with(
-                2,
-                InMemoryLogStore::default(),
-                PanicPolicy::Halt,
-                starts_over,
-            ),
+            node_with(2, Kept::default(), PanicPolicy::Halt, starts_over),
         );
         joiner.bond(1);
         let all = entries(50, 1_000);
@@ -278,7 +315,7 @@ async fn a_lineage_that_changes_without_a_session_changes_no_state() {
 #[test]
 fn a_store_that_outlives_the_process_keeps_what_is_the_same() {
     let all = entries(30, 1_000);
-    let mut log = InMemoryLogStore::default();
+    let mut log = Kept::default();
     for index in 1..=250u32 {
         // From the 205th on it holds what was never committed.
         let term = if index < 205 {
@@ -315,7 +352,7 @@ impl Storage<u32> for Lossy {
         self.0.append(command, term)
     }
 
-    fn available(&self) -> core::ops::RangeInclusive<Index> {
+    fn available(&self) -> RangeInclusive<Index> {
         self.0.available()
     }
 
@@ -323,7 +360,7 @@ impl Storage<u32> for Lossy {
         self.0.get(index)
     }
 
-    fn get_range(&self, range: &core::ops::RangeInclusive<Index>) -> Vec<(Term, Index, u32)> {
+    fn get_range(&self, range: &RangeInclusive<Index>) -> Vec<(Term, Index, u32)> {
         self.0.get_range(range)
     }
 
@@ -356,7 +393,7 @@ fn a_panic_tells_the_command_and_is_passed_over_where_that_is_agreed() {
         panic!("{stopped:?}");
     };
     assert!(index == 13 && message.contains("thirteen"));
-    let log = InMemoryLogStore::default();
+    let log = Kept::default();
     let mut skipping = node_with(2, log, PanicPolicy::Skip, true);
     skipping.replica.apply(&all).unwrap();
     assert_eq!(skipping.seen().len(), 19);
@@ -387,4 +424,13 @@ fn a_peer_that_talks_nonsense_loses_its_bond() {
         panic!("{said:?}");
     };
     assert!(matches!(wish, Wish::CloseBond { peer: cut, .. } if *cut == peer));
+}
+
+#[test]
+fn commands_that_nobody_looks_for_are_not_kept_twice() {
+    let log = InMemoryLogStore::default();
+    let mut node = node_with(1, log, PanicPolicy::Halt, true);
+    node.replica.apply(&entries(2, 1_000)).unwrap();
+    assert_eq!(node.seen().len(), 20);
+    assert!(node.replica.parts.log.last().is_zero());
 }
