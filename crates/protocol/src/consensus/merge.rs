@@ -171,7 +171,8 @@ impl Core {
             out.push(Output::Event(Event::Apart(lineage)));
         } else if leads {
             self.seal(lineage, member, out);
-        } else if hopeless || patient {
+        } else if hopeless || patient && !self.must_stay() {
+            // Who has cut its log seldom can, and is better there when the others elect.
             self.retire(lineage, Some(member), out);
         }
     }
