@@ -3,12 +3,12 @@
 mod support;
 
 use {
-    core::time::Duration,
+    core::{num::NonZero, time::Duration},
     mosaik::{
         Network, PeerId, Strong, UniqueId, Weak,
         discovery::PeerEntry,
         groups::{
-            ApplyContext, CommandError, ConsensusConfig, Cursor, Group, Index,
+            ApplyContext, CommandError, ConsensusConfig, Cursor, Event, Group, Index,
             LeadershipPreference, LogReplaySync, StateMachine,
         },
         tickets::{Expiration, InvalidTicket, Ticket, TicketClass, TicketValidator},
@@ -325,4 +325,84 @@ async fn different_keys_machines_and_timing_are_different_groups() {
     }
     within("online", one.when().online()).await;
     assert!(one.is_leader() && one.bonds().is_empty());
+}
+
+/// Counts, and is wrong on one of the nodes from the tenth command on.
+struct Faulty {
+    count: u64,
+    is_faulty: bool,
+}
+
+impl StateMachine for Faulty {
+    type Command = ();
+    type Query = ();
+    type QueryResult = u64;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        UniqueId::from("faulty")
+    }
+
+    fn apply(&mut self, (): (), ctx: &dyn ApplyContext) {
+        let wrong = self.is_faulty && ctx.committed().index() >= 10;
+        self.count += 1 + u64::from(wrong);
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.count
+    }
+
+    fn digest(&self) -> Option<UniqueId> {
+        Some(UniqueId::from_u64(self.count))
+    }
+
+    fn state_sync(&self) -> LogReplaySync<Self> {
+        LogReplaySync::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_compare_their_states_find_the_one_that_differs() {
+    let nodes = nodes(network_id(), 3).await;
+    let consensus = ConsensusConfig {
+        digest_interval: NonZero::new(5),
+        ..quick()
+    };
+    let groups: Vec<_> = nodes
+        .iter()
+        .enumerate()
+        .map(|(at, node)| {
+            let machine = Faulty {
+                count: 0,
+                is_faulty: at == 2,
+            };
+            let builder = node.groups().with_key("the key");
+            let builder = builder.with_consensus_config(consensus.clone());
+            builder.with_state_machine(machine).join()
+        })
+        .collect();
+    for (group, node) in groups.iter().zip(&nodes) {
+        within("online", group.when().online()).await;
+        let others = nodes.len() - 1;
+        until("all are bonded", || group.bonds().len() == others).await;
+        assert!(!group.bonds().contains_peer(&node.local().id()));
+    }
+    let mut events = groups[0].events();
+    for _ in 0..20 {
+        within("executed", groups[0].execute(()))
+            .await
+            .expect("executed");
+    }
+    let faulty = nodes[2].local().id();
+    let found = within("the difference is told", async {
+        loop {
+            let event = events.recv().await.expect("events");
+            if let Event::Diverged { peer, index } = event {
+                return (peer, index);
+            }
+        }
+    });
+    let (peer, index) = found.await;
+    assert_eq!(peer, faulty);
+    assert!(index >= 10 && index.as_u64().is_multiple_of(5), "{index}");
 }

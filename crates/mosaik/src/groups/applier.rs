@@ -20,6 +20,7 @@ use {
     crate::PeerId,
     bytes::Bytes,
     core::{future::poll_fn, task::Poll},
+    mosaik_primitives::Digest,
     mosaik_protocol::consensus::{
         self, CommittedEntry, LogIndex, Outcome, ReadOutcome, SnapshotMeta,
     },
@@ -59,7 +60,7 @@ enum Work<M: StateMachine> {
     Refuse(Asked<M>, ReadOutcome),
     Receive(PeerId, Bytes),
     Synchronise(Box<SnapshotMeta>, consensus::Member),
-    ChangeLineage,
+    ChangeLineage(Digest),
     Close,
 }
 
@@ -241,7 +242,7 @@ impl<M: StateMachine> Applier<M> {
                 ReadOutcome::Overloaded => QueryError::Overloaded(query),
                 _ => QueryError::Offline(query),
             }),
-            Work::Receive(..) | Work::Synchronise(..) | Work::ChangeLineage
+            Work::Receive(..) | Work::Synchronise(..) | Work::ChangeLineage(_)
                 if runner.halted.is_some() => {}
             Work::Receive(peer, message) => {
                 let received = runner.replica.receive(peer, &message);
@@ -252,8 +253,8 @@ impl<M: StateMachine> Applier<M> {
                 Ok(Some(end)) => self.caught_up(end),
                 Err(why) => self.halt(runner, why),
             },
-            Work::ChangeLineage => {
-                let changed = runner.replica.change_lineage();
+            Work::ChangeLineage(lineage) => {
+                let changed = runner.replica.change_lineage(lineage);
                 self.heed(runner, changed);
                 self.show(runner);
             }
@@ -371,8 +372,8 @@ impl<M: StateMachine> Machine for Applier<M> {
         self.push(Work::Synchronise(Box::new(meta), source));
     }
 
-    fn change_lineage(&self) {
-        self.push(Work::ChangeLineage);
+    fn change_lineage(&self, lineage: Digest) {
+        self.push(Work::ChangeLineage(lineage));
     }
 
     fn close(&self) {

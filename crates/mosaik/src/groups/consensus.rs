@@ -3,7 +3,7 @@
 //! The meaning of each is the consensus core's; here are the forms that programs set and share.
 
 use {
-    core::time::Duration,
+    core::{num::NonZero, time::Duration},
     mosaik_primitives::Digest,
     mosaik_protocol::consensus as core_types,
     serde::{Deserialize, Serialize},
@@ -84,6 +84,12 @@ pub struct ConsensusConfig {
     /// [`PanicPolicy::Halt`].
     #[serde(default)]
     pub panic_policy: PanicPolicy,
+    /// Commands between two comparisons of this member's state with the others', for finding
+    /// state machines that do not do the same everywhere. Each costs a
+    /// [`StateMachine::digest`](super::StateMachine::digest) and a short message to every member;
+    /// what differs is an [`Event::Diverged`](super::Event::Diverged). None: nothing is compared.
+    #[serde(default)]
+    pub digest_interval: Option<NonZero<u64>>,
 }
 
 const fn min_voters() -> u32 {
@@ -112,6 +118,7 @@ impl Default for ConsensusConfig {
             max_voters: max_voters(),
             merge_policy: MergePolicy::Resubmit,
             panic_policy: PanicPolicy::Halt,
+            digest_interval: None,
         }
     }
 }
@@ -242,6 +249,7 @@ impl ConsensusConfigBuilder {
         with_max_voters: max_voters: u32,
         with_merge_policy: merge_policy: MergePolicy,
         with_panic_policy: panic_policy: PanicPolicy,
+        with_digest_interval: digest_interval: Option<NonZero<u64>>,
     }
 
     /// The configuration, checked with [`ConsensusConfig::validate`].

@@ -47,6 +47,10 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
         "mosaik.groups.violations",
         "Peers cut off for what no correct member sends",
     ),
+    (
+        "mosaik.groups.divergences",
+        "States of members that were found to differ after the same command",
+    ),
 ];
 
 pub(crate) const GAUGES: &[(&str, &str)] = &[

@@ -96,6 +96,16 @@ pub enum Event {
         /// What it sent.
         what: String,
     },
+    /// The state of a peer after this command was another than here: the state machine does not
+    /// do the same everywhere. Told where [`ConsensusConfig::digest_interval`] is set.
+    ///
+    /// [`ConsensusConfig::digest_interval`]: super::ConsensusConfig::digest_interval
+    Diverged {
+        /// Who.
+        peer: PeerId,
+        /// The command.
+        index: Index,
+    },
     /// A command whose application panicked was skipped, here and on every member.
     Quarantined {
         /// The command.

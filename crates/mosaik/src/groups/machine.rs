@@ -118,6 +118,14 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
         false
     }
 
+    /// A digest of the state, the same on every member that has applied the same commands. Asked
+    /// for only where members compare their states, see
+    /// [`ConsensusConfig::digest_interval`](super::ConsensusConfig::digest_interval); `None` (the
+    /// default) takes no part.
+    fn digest(&self) -> Option<UniqueId> {
+        None
+    }
+
     /// How members that lag behind catch up.
     fn state_sync(&self) -> Self::StateSync;
 

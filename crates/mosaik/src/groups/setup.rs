@@ -14,6 +14,7 @@ use {
     crate::PeerId,
     bytes::Bytes,
     core::fmt,
+    mosaik_primitives::Digest,
     mosaik_protocol::consensus::{
         self, CommittedEntry, LogIndex, Member, Outcome, ReadOutcome, SnapshotMeta,
     },
@@ -55,7 +56,7 @@ pub(crate) trait Machine: Send + Sync {
     fn synchronise(&self, meta: SnapshotMeta, source: Member);
 
     /// What follows is of another lineage than what was not finished.
-    fn change_lineage(&self);
+    fn change_lineage(&self, lineage: Digest);
 
     /// Nothing follows.
     fn close(&self);

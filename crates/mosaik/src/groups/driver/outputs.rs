@@ -170,7 +170,7 @@ impl Member {
             }
             News::Membership(_) => Event::Membership,
             News::Lineage(lineage) => {
-                self.machine.change_lineage();
+                self.machine.change_lineage(digest(lineage));
                 Event::Lineage(digest(lineage))
             }
             News::Sealed {

@@ -14,9 +14,11 @@ use {
             sync::{Message, Session, StateSync, StateSyncProvider, StateSyncSession},
         },
         Replica, guarded,
+        parts::Kind,
     },
     crate::{PeerId, network::close::ProtocolViolation, primitives::encoding::deserialize},
     core::task::{Context, Poll},
+    mosaik_primitives::Digest,
     mosaik_protocol::consensus::{Member, Position, SnapshotMeta},
 };
 
@@ -72,7 +74,10 @@ impl<M: StateMachine> Replica<M> {
 
     /// The member belongs to another lineage from now on. What a session has reached of the one
     /// before is of no use.
-    pub(in crate::groups) fn change_lineage(&mut self) -> Result<(), Halted> {
+    pub(in crate::groups) fn change_lineage(&mut self, lineage: Digest) -> Result<(), Halted> {
+        if let Some(digests) = &mut self.digests {
+            digests.start_over(Some(lineage));
+        }
         if self.is_partial {
             self.start_over()
         } else {
@@ -86,7 +91,12 @@ impl<M: StateMachine> Replica<M> {
         peer: PeerId,
         message: &[u8],
     ) -> Result<(), Halted> {
-        let Ok(message) = deserialize::<Message<M::StateSync>>(message) else {
+        let message = match Kind::of(message) {
+            Some((Kind::Program, said)) => deserialize::<Message<M::StateSync>>(said).ok(),
+            Some((Kind::Digest, said)) if self.on_digest(peer, said) => return Ok(()),
+            Some((Kind::Digest, _)) | None => None,
+        };
+        let Some(message) = message else {
             self.violated(peer);
             return Ok(());
         };

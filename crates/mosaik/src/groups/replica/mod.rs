@@ -5,6 +5,7 @@
 //! command where the members have agreed to. Queues and tasks are the applier's.
 
 mod catching_up;
+mod digests;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use {
         any::{Any, TypeId},
         panic::AssertUnwindSafe,
     },
+    digests::Digests,
     mosaik_protocol::consensus::{CommittedEntry, EntryBody},
     parts::Parts,
     std::panic::catch_unwind,
@@ -47,6 +49,8 @@ pub(super) struct Replica<M: StateMachine> {
     durability: Durability,
     /// Whether the store of commands is filled.
     keeps_commands: bool,
+    /// Where states are compared.
+    digests: Option<Digests>,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -74,6 +78,7 @@ impl<M: StateMachine> Replica<M> {
             policy: config.consensus().panic_policy,
             durability: config.durability(),
             keeps_commands: is_looked_into::<M, S>(),
+            digests: config.consensus().digest_interval.map(Digests::new),
         }
     }
 
@@ -117,16 +122,16 @@ impl<M: StateMachine> Replica<M> {
             }
         }
         self.keep(&commands)?;
-        match self.policy {
-            PanicPolicy::Halt => self.run(commands)?,
-            PanicPolicy::Skip => {
-                for command in commands {
-                    if let Err(panicked) = self.run([command]) {
-                        self.quarantine(&panicked);
-                    }
-                }
+        while let Some(digests) = &self.digests {
+            let room = digests.room(self.committed().index());
+            if commands.len() < room {
+                break;
             }
+            let rest = commands.split_off(room);
+            self.run_all(core::mem::replace(&mut commands, rest))?;
+            self.tell_digest()?;
         }
+        self.run_all(commands)?;
         self.tell_provider()?;
         match undecodable {
             None => Ok(bytes),
@@ -176,6 +181,21 @@ impl<M: StateMachine> Replica<M> {
         })
     }
 
+    /// Applies commands, in the way that the members have agreed to.
+    fn run_all(&mut self, commands: Vec<Committed<M::Command>>) -> Result<(), Halted> {
+        match self.policy {
+            PanicPolicy::Halt => self.run(commands)?,
+            PanicPolicy::Skip => {
+                for command in commands {
+                    if let Err(panicked) = self.run([command]) {
+                        self.quarantine(&panicked);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn run(
         &mut self,
         commands: impl IntoIterator<Item = Committed<M::Command>>,
@@ -221,6 +241,9 @@ impl<M: StateMachine> Replica<M> {
     pub(super) fn start_over(&mut self) -> Result<(), Halted> {
         self.catching_up = None;
         self.is_partial = false;
+        if let Some(digests) = &mut self.digests {
+            digests.start_over(None);
+        }
         if self.committed().is_zero() {
             return Ok(());
         }

@@ -19,6 +19,7 @@ use {
             encoding::{EncodeError, try_serialize},
         },
     },
+    bytes::{BufMut, BytesMut},
     std::sync::Arc,
 };
 
@@ -38,6 +39,41 @@ pub(super) struct Parts<M: StateMachine> {
     /// Who offered the snapshot that is being caught up with.
     pub(super) source: PeerId,
     pub(super) outlet: Outlet,
+}
+
+/// Whose a message between replicas is: its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// The program's state synchronisation's.
+    Program = 0,
+    /// A digest of the sender's state.
+    Digest = 1,
+}
+
+impl Kind {
+    /// The kind of a message, and what it says.
+    pub(super) fn of(message: &[u8]) -> Option<(Self, &[u8])> {
+        match message.split_first()? {
+            (0, said) => Some((Self::Program, said)),
+            (1, said) => Some((Self::Digest, said)),
+            _ => None,
+        }
+    }
+}
+
+impl<M: StateMachine> Parts<M> {
+    /// Sends a message to the replica of a peer.
+    pub(super) fn send(&self, peer: PeerId, kind: Kind, said: &[u8]) {
+        let mut message = BytesMut::with_capacity(1 + said.len());
+        message.put_u8(kind as u8);
+        message.put_slice(said);
+        self.outlet.inbox.tell(Command::Sync {
+            slot: self.outlet.slot,
+            peer,
+            message: message.freeze(),
+        });
+    }
 }
 
 impl<M: StateMachine> Sealed for Parts<M> {}
@@ -76,13 +112,7 @@ impl<M: StateMachine> SyncContext<M::StateSync> for Parts<M> {
     }
 
     fn send_to(&mut self, peer: PeerId, message: Message<M::StateSync>) -> Result<(), EncodeError> {
-        let message = try_serialize(&message)?;
-        let slot = self.outlet.slot;
-        self.outlet.inbox.tell(Command::Sync {
-            slot,
-            peer,
-            message,
-        });
+        self.send(peer, Kind::Program, &try_serialize(&message)?);
         Ok(())
     }
 
@@ -105,7 +135,7 @@ impl<M: StateMachine> SyncProviderContext<M::StateSync> for Parts<M> {
     }
 
     fn feed_command(&mut self, command: M::Command) -> Result<(), M::Command> {
-        let mut encoded = bytes::BytesMut::new();
+        let mut encoded = BytesMut::new();
         if command.encode_into(&mut encoded).is_err() {
             return Err(command);
         }

@@ -19,7 +19,7 @@ use {
         groups::GroupKey,
     },
     bytes::Bytes,
-    core::{future::poll_fn, ops::RangeInclusive, task::Poll, time::Duration},
+    core::{future::poll_fn, num::NonZero, ops::RangeInclusive, task::Poll, time::Duration},
     iroh::{EndpointAddr, SecretKey, endpoint::ApplicationClose},
     mosaik_primitives::{UniqueId, time::UnixMillis},
     mosaik_protocol::consensus::{
@@ -33,6 +33,8 @@ use {
 struct Notes {
     seen: Vec<(u32, Cursor)>,
     starts_over: bool,
+    /// What makes its state another than the same commands would.
+    fault: u8,
 }
 
 impl StateMachine for Notes {
@@ -52,6 +54,13 @@ impl StateMachine for Notes {
 
     fn query(&self, (): ()) -> Vec<(u32, Cursor)> {
         self.seen.clone()
+    }
+
+    fn digest(&self) -> Option<UniqueId> {
+        let seen = self.seen.iter().map(|(command, _)| command.to_le_bytes());
+        Some(UniqueId::hash(
+            &seen.flatten().chain([self.fault]).collect::<Vec<_>>(),
+        ))
     }
 
     fn start_over(&mut self) -> bool {
@@ -96,6 +105,7 @@ fn node_with(id: u8, log: impl Storage<u32>, policy: PanicPolicy, starts_over: b
     };
     let consensus = ConsensusConfig {
         panic_policy: policy,
+        digest_interval: NonZero::new(25),
         ..ConsensusConfig::default()
     };
     let config = GroupConfig::new(GroupKey::from("k"), consensus, &machine, Vec::new());
@@ -294,7 +304,7 @@ async fn what_a_session_reached_of_another_lineage_is_forgotten() {
         // The source has not got all of it.
         assert_eq!(talk(&mut joiner, &mut source, true).await, None);
         assert_eq!(joiner.replica.committed().index(), 300);
-        let changed = joiner.replica.change_lineage();
+        let changed = joiner.replica.change_lineage(UniqueId::zero());
         assert_eq!(changed.is_ok(), starts_over);
         if starts_over {
             assert!(joiner.seen().is_empty() && joiner.replica.parts.log.last().is_zero());
@@ -308,7 +318,7 @@ async fn what_a_session_reached_of_another_lineage_is_forgotten() {
 async fn a_lineage_that_changes_without_a_session_changes_no_state() {
     let mut node = node(1);
     node.replica.apply(&entries(3, 1_000)).unwrap();
-    node.replica.change_lineage().unwrap();
+    node.replica.change_lineage(UniqueId::zero()).unwrap();
     assert_eq!(node.seen().len(), 30);
 }
 
@@ -433,4 +443,55 @@ fn commands_that_nobody_looks_for_are_not_kept_twice() {
     node.replica.apply(&entries(2, 1_000)).unwrap();
     assert_eq!(node.seen().len(), 20);
     assert!(node.replica.parts.log.last().is_zero());
+}
+
+/// Two members of these lineages, the second with a fault, and whether each notices.
+fn notices(lineages: [u8; 2], fault: u8) -> [Vec<Index>; 2] {
+    let mut nodes = [node(1), node(2)];
+    nodes[0].bond(2);
+    nodes[1].bond(1);
+    nodes[1].replica.parts.machine.fault = fault;
+    let mut events = [nodes[0].shared.events(), nodes[1].shared.events()];
+    for (node, lineage) in nodes.iter_mut().zip(lineages) {
+        let lineage = UniqueId::from_u8(lineage);
+        node.replica.change_lineage(lineage).unwrap();
+    }
+    let all = entries(9, 1_000);
+    nodes[0].replica.apply(&all[..6]).unwrap();
+    for upto in [4, 9] {
+        nodes[1].replica.apply(&all[..upto]).unwrap();
+        for (from, to) in [(0, 1), (1, 0)] {
+            let sender = nodes[from].id;
+            for said in nodes[from].commands() {
+                let Command::Sync { peer, message, .. } = said else {
+                    panic!("not a message: {said:?}");
+                };
+                assert_eq!(peer, nodes[to].id);
+                nodes[to].replica.receive(sender, &message).unwrap();
+            }
+        }
+    }
+    assert!(nodes[0].seen() == nodes[1].seen()[..60]);
+    [0, 1].map(|node| {
+        core::iter::from_fn(|| events[node].try_recv().ok())
+            .map(|event| match event {
+                Event::Diverged { index, .. } => index,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn members_whose_states_differ_notice_and_others_do_not() {
+    let differs = |index: u64| Index::from(index);
+    let nothing = <[Vec<Index>; 2]>::default();
+    assert_eq!(notices([1, 1], 0), nothing);
+    // At 50 the second was behind when the first spoke.
+    let expected = [
+        vec![differs(25), differs(50)],
+        vec![differs(25), differs(50)],
+    ];
+    assert_eq!(notices([1, 1], 7), expected);
+    assert_eq!(notices([1, 2], 7), nothing, "there is nothing to compare");
 }
