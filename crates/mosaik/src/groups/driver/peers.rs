@@ -11,7 +11,7 @@ use {
         discovery::{Discovery, SignedPeerEntry},
         groups::{
             bond::PeerCell,
-            lanes::{self, Frame, LaneKind, LaneSender},
+            lanes::{self, Flushes, Frame, LaneKind, LaneSender},
             link::Link,
         },
         network::links::{LinkError, Links},
@@ -144,6 +144,8 @@ pub(super) struct Peers {
     links: Links,
     discovery: Discovery,
     lanes: Arc<AtomicU64>,
+    /// The lanes to be written at the end of the round.
+    flushes: Flushes,
 }
 
 impl Peers {
@@ -154,7 +156,13 @@ impl Peers {
             links,
             discovery,
             lanes: Arc::default(),
+            flushes: Flushes::default(),
         }
+    }
+
+    /// Writes what was queued for the peers.
+    pub(super) fn flush(&self) {
+        self.flushes.flush();
     }
 
     /// Names for the lanes that peers open.
@@ -348,6 +356,7 @@ impl Peers {
         let lane = self.lanes.fetch_add(1, Ordering::Relaxed);
         *entry.out(kind) = Out::Opening(lane);
         let (links, inbox) = (self.links.clone(), Arc::clone(&self.inbox));
+        let flushes = self.flushes.clone();
         let known = self.discovery.entry(&peer);
         let address = known.map_or_else(|| EndpointAddr::from(peer), |info| info.address().clone());
         self.links.tasks().spawn(async move {
@@ -359,7 +368,7 @@ impl Peers {
                     news,
                 })
             };
-            match lanes::open(&links, address, kind).await {
+            match lanes::open(&links, address, kind, &flushes).await {
                 Ok(opened) => {
                     let link = opened.link.clone();
                     if tell(LaneNews::Opened(Ok((opened.sender, link)))) {

@@ -144,6 +144,7 @@ impl Driver {
             }
             self.fire();
             self.finish_round();
+            self.io.peers.flush();
         }
     }
 

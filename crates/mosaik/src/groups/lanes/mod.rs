@@ -16,5 +16,5 @@ pub(super) use {
     frame::{Facets, Frame, Hello, Probe},
     reader::{Read, Reader},
     serve::{Greeting, LaneKind, open, serve},
-    writer::LaneSender,
+    writer::{Flushes, LaneSender},
 };

@@ -3,7 +3,7 @@
 use {
     super::{
         reader::Reader,
-        writer::{LaneSender, Writer},
+        writer::{Flushes, LaneSender, Writer},
     },
     crate::{
         groups::link::Link,
@@ -59,6 +59,7 @@ pub(crate) async fn open(
     links: &Links,
     peer: EndpointAddr,
     kind: LaneKind,
+    flushes: &Flushes,
 ) -> Result<OpenedLane, LinkError> {
     let greeting = Greeting { kind }
         .to_versioned()
@@ -66,7 +67,9 @@ pub(crate) async fn open(
     let opened = links
         .open(peer, Protocol::Groups, Digest::zero(), greeting)
         .await?;
-    let (sender, writer) = LaneSender::new(kind.queue_bytes());
+    // What is large is not written in the driver's own task.
+    let flushes = (kind == LaneKind::Main).then(|| flushes.clone());
+    let (sender, writer) = LaneSender::new(kind.queue_bytes(), flushes);
     Ok(OpenedLane {
         sender,
         writer,

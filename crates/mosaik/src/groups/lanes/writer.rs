@@ -4,6 +4,11 @@ use {
     super::frame::{Frame, PREFIX},
     crate::groups::link::Link,
     bytes::{Bytes, BytesMut},
+    core::{
+        future::{Future, poll_fn},
+        pin::pin,
+        task::{Context, Poll, Waker},
+    },
     iroh::endpoint::{SendStream, VarInt},
     parking_lot::Mutex,
     std::sync::Arc,
@@ -51,6 +56,10 @@ impl Queue {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.sealed.is_empty()
+    }
+
     fn seal(&mut self) {
         if !self.open.is_empty() {
             self.sealed.push(std::mem::take(&mut self.open).freeze());
@@ -58,11 +67,88 @@ impl Queue {
     }
 }
 
+/// The transport's stream, and what is on its way into it.
+#[derive(Debug, Default)]
+struct Pipe {
+    stream: Option<SendStream>,
+    chunks: Vec<Bytes>,
+    /// How many of them are written.
+    written: usize,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
+    /// Locked before the queue.
+    pipe: Mutex<Pipe>,
     wake: Notify,
     max_bytes: usize,
+    flushes: Option<Flushes>,
+}
+
+/// The stream takes nothing any more.
+#[derive(Debug)]
+struct Lost;
+
+impl Shared {
+    /// Writes what is queued, as far as the transport takes it at once.
+    fn poll_flush(&self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        loop {
+            if pipe.written == pipe.chunks.len() {
+                pipe.chunks.clear();
+                pipe.written = 0;
+                let mut queue = self.queue.lock();
+                queue.bytes -= std::mem::take(&mut pipe.bytes);
+                queue.seal();
+                if queue.sealed.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                std::mem::swap(&mut queue.sealed, &mut pipe.chunks);
+                pipe.bytes = pipe.chunks.iter().map(Bytes::len).sum();
+            }
+            let Some(stream) = &mut pipe.stream else {
+                return Poll::Ready(Ok(()));
+            };
+            let mut rest = &mut pipe.chunks[pipe.written..];
+            let written = pin!(stream.write_many_chunks(&mut rest)).poll(cx);
+            let left = rest.len();
+            pipe.written = pipe.chunks.len() - left;
+            match written {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Writes in the caller's task what the transport takes at once; the writer's does the rest.
+    fn flush(&self) {
+        let done = self.pipe.try_lock().is_some_and(|mut pipe| {
+            let mut cx = Context::from_waker(Waker::noop());
+            pipe.stream.is_some()
+                && matches!(self.poll_flush(&mut pipe, &mut cx), Poll::Ready(Ok(())))
+        });
+        if !done {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The lanes that frames were queued for since they were last written.
+///
+/// Who queues frames writes them at the end of its step, without a detour through another task.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flushes(Arc<Mutex<Vec<Arc<Shared>>>>);
+
+impl Flushes {
+    /// Writes what is queued.
+    pub(crate) fn flush(&self) {
+        let lanes = std::mem::take(&mut *self.0.lock());
+        for lane in lanes {
+            lane.flush();
+        }
+    }
 }
 
 /// Queues frames for one lane. Never waits; the lane is finished when it is dropped.
@@ -70,12 +156,15 @@ struct Shared {
 pub(crate) struct LaneSender(Arc<Shared>);
 
 impl LaneSender {
-    /// A sender that queues at most `max_bytes`, and what writes its lane.
-    pub(crate) fn new(max_bytes: usize) -> (Self, Writer) {
+    /// A sender that queues at most `max_bytes`, and what writes its lane: by itself, or where
+    /// there are `flushes`, when those are told to.
+    pub(crate) fn new(max_bytes: usize, flushes: Option<Flushes>) -> (Self, Writer) {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
+            pipe: Mutex::default(),
             wake: Notify::new(),
             max_bytes,
+            flushes,
         });
         (Self(Arc::clone(&shared)), Writer(shared))
     }
@@ -92,11 +181,13 @@ impl LaneSender {
         if queue.bytes > 0 && queue.bytes + frame.len() > room {
             return Err(Full);
         }
-        let idle = queue.bytes == 0;
+        let idle = queue.is_empty();
         queue.push(frame);
         drop(queue);
-        if idle {
-            self.0.wake.notify_one();
+        match &self.0.flushes {
+            Some(flushes) if idle => flushes.0.lock().push(Arc::clone(&self.0)),
+            None if idle => self.0.wake.notify_one(),
+            _ => {}
         }
         Ok(())
     }
@@ -115,71 +206,60 @@ impl Drop for LaneSender {
     }
 }
 
-/// Writes what a [`LaneSender`] queues.
+/// Writes what a [`LaneSender`] queues and nobody has written.
 #[derive(Debug)]
 pub(crate) struct Writer(Arc<Shared>);
 
-enum Next {
-    Write,
-    Finish,
-    Cut(u32),
-}
-
 impl Writer {
     /// Writes until the sender is dropped or the lane is lost. Holds the link as long.
-    pub(crate) async fn run(self, mut send: SendStream, link: Link) {
+    pub(crate) async fn run(self, send: SendStream, link: Link) {
         let stopped = send.stopped();
         tokio::pin!(stopped);
-        let mut chunks = Vec::new();
-        loop {
-            let next = tokio::select! {
+        self.0.pipe.lock().stream = Some(send);
+        let finished = loop {
+            let flushed = tokio::select! {
                 biased;
-                next = self.next(&mut chunks) => next,
                 // The peer reads no more.
-                _ = &mut stopped => return,
+                _ = &mut stopped => break false,
+                flushed = poll_fn(|cx| self.0.poll_flush(&mut self.0.pipe.lock(), cx)) => flushed,
+                // Somebody else has tried to write, or the lane is cut.
+                () = self.0.wake.notified() => {
+                    if self.is_cut() {
+                        break false;
+                    }
+                    continue;
+                }
             };
-            match next {
-                Next::Write => {}
-                Next::Finish => break,
-                Next::Cut(code) => {
-                    // Fails only when the stream has ended already.
-                    let _ = send.reset(VarInt::from_u32(code));
-                    return;
+            if flushed.is_err() || self.is_cut() {
+                break false;
+            }
+            {
+                let queue = self.0.queue.lock();
+                if queue.finished && queue.is_empty() {
+                    break true;
                 }
             }
-            let bytes: usize = chunks.iter().map(Bytes::len).sum();
-            if send.write_all_chunks(&mut chunks).await.is_err() {
-                return;
+            tokio::select! {
+                biased;
+                _ = &mut stopped => break false,
+                () = self.0.wake.notified() => {}
             }
-            chunks.clear();
-            self.0.queue.lock().bytes -= bytes;
-        }
-        if send.finish().is_ok() {
+        };
+        let Some(mut send) = self.0.pipe.lock().stream.take() else {
+            return;
+        };
+        if finished && send.finish().is_ok() {
             // Until the peer has everything or is gone: dropping the link may close it.
             let _ = stopped.await;
+        } else if let Some(code) = self.0.queue.lock().cut {
+            // Fails only when the stream has ended already.
+            let _ = send.reset(VarInt::from_u32(code));
         }
         drop(link);
     }
 
-    /// Takes what is queued, waiting for something.
-    async fn next(&self, chunks: &mut Vec<Bytes>) -> Next {
-        loop {
-            {
-                let mut queue = self.0.queue.lock();
-                if let Some(code) = queue.cut {
-                    return Next::Cut(code);
-                }
-                queue.seal();
-                if !queue.sealed.is_empty() {
-                    std::mem::swap(&mut queue.sealed, chunks);
-                    return Next::Write;
-                }
-                if queue.finished {
-                    return Next::Finish;
-                }
-            }
-            self.0.wake.notified().await;
-        }
+    fn is_cut(&self) -> bool {
+        self.0.queue.lock().cut.is_some()
     }
 }
 
@@ -200,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_full_takes_no_payload_and_then_nothing() {
-        let (sender, writer) = LaneSender::new(8_000);
+        let (sender, writer) = LaneSender::new(8_000, None);
         assert_eq!(sender.send(core(6_500)), Ok(()));
         assert_eq!(sender.send(core(1_000)), Err(Full));
         let mut byes = 0;
@@ -213,24 +293,25 @@ mod tests {
 
     #[test]
     fn a_frame_larger_than_the_room_goes_alone() {
-        let (sender, _writer) = LaneSender::new(1_000);
+        let (sender, _writer) = LaneSender::new(1_000, None);
         assert_eq!(sender.send(core(50_000)), Ok(()));
         assert_eq!(sender.send(core(0)), Err(Full));
     }
 
-    #[tokio::test]
-    async fn small_frames_leave_together_and_large_ones_uncopied() {
-        let (sender, writer) = LaneSender::new(1 << 20);
+    #[test]
+    fn small_frames_leave_together_and_large_ones_uncopied() {
+        let flushes = Flushes::default();
+        let (sender, writer) = LaneSender::new(1 << 20, Some(flushes.clone()));
         for _ in 0..100 {
             sender.send(core(100)).expect("room");
         }
         sender.send(core(COPY_BYTES + 1)).expect("room");
         sender.send(BYE).expect("room");
-        drop(sender);
-        let mut chunks = Vec::new();
-        assert!(matches!(writer.next(&mut chunks).await, Next::Write));
-        let lens: Vec<_> = chunks.iter().map(Bytes::len).collect();
+        assert_eq!(flushes.0.lock().len(), 1, "a lane is written once");
+        flushes.flush();
+        let mut queue = writer.0.queue.lock();
+        queue.seal();
+        let lens: Vec<_> = queue.sealed.iter().map(Bytes::len).collect();
         assert_eq!(lens, [101 * 9 + 10_000, COPY_BYTES + 1, 13]);
-        assert!(matches!(writer.next(&mut Vec::new()).await, Next::Finish));
     }
 }
