@@ -30,6 +30,9 @@ use {
     tokio::sync::{oneshot, watch},
 };
 
+/// With so much to do in one step, the next one waits until everybody else has had a turn.
+const CROWD: usize = 8;
+
 /// Requests kept for a group that has not started yet; further ones are dropped, which tells who
 /// waits.
 const STASHED: usize = 4_096;
@@ -107,13 +110,13 @@ impl Driver {
         let inbox = Arc::clone(&self.io.inbox);
         let _close = CloseInbox(Arc::clone(&inbox));
         let mut commands = Vec::new();
+        let mut crowded = false;
         loop {
             let (wake_at, clock) = (self.io.wake_at(), self.io.clock());
             let mut stored = Vec::new();
             let catalog_changed = tokio::select! {
                 biased;
-                () = inbox.ready() => false,
-                () = sleep_until(wake_at) => false,
+                // In the order of what cannot starve the rest.
                 done = stored_by(self.io.disk.as_mut(), clock) => {
                     stored = done;
                     false
@@ -124,6 +127,8 @@ impl Driver {
                     }
                     true
                 }
+                () = sleep_until(wake_at) => false,
+                () = inbox.ready() => false,
             };
             self.io.look();
             if catalog_changed {
@@ -138,7 +143,12 @@ impl Driver {
             for (_, join) in std::mem::take(&mut self.settling) {
                 self.open(join);
             }
+            if crowded {
+                // Those who were told something are about to ask for more: one step for all.
+                tokio::task::yield_now().await;
+            }
             inbox.take(&mut commands);
+            crowded = commands.len() >= CROWD;
             for command in commands.drain(..) {
                 self.on_command(command);
             }
