@@ -15,7 +15,7 @@ use {
     },
     mosaik_primitives::time::UnixMillis,
     mosaik_protocol::consensus::{
-        Core, HardState, Input, Lineage, LogIndex, Member, Preference, Restored,
+        Core, HardState, Input, Lineage, LogIndex, Member, MergePolicy, Preference, Restored,
     },
 };
 
@@ -176,8 +176,8 @@ impl World {
 
     /// Whether some member's log asks for a majority that cannot be had any more: because disks
     /// were lost (a wiped voter was dispensable when it was wiped; a leader that did not know
-    /// took another one out), or because others left the lineage while this member, which has cut
-    /// its log, cannot.
+    /// took another one out), or because others are not in the lineage while this member stays,
+    /// since it has cut its log or was told to.
     pub fn lost_a_majority(&self) -> bool {
         self.nodes.iter().any(|node| {
             let written = node.disk.written();
@@ -188,8 +188,9 @@ impl World {
                 nodes.any(|n| n.member == *voter && n.disk.written().hard.lineage == lineage)
             };
             let kept = |voter: &Member| !self.wiped.contains(voter);
+            let insists = self.has_cut(node) || node.config.merge == MergePolicy::Refuse;
             members.first().is_some_and(|members| {
-                !members.is_quorum(kept) || self.has_cut(node) && !members.is_quorum(stays)
+                !members.is_quorum(kept) || insists && !members.is_quorum(stays)
             })
         })
     }
