@@ -38,11 +38,20 @@ use {
 /// How often a core that works is told the wall clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
+/// Batches that may be under way before a small one waits for more to come.
+const UNDER_WAY: u64 = 2;
+/// Commands that make a batch worth an entry of its own.
+const FULL_BATCH: usize = 64;
+/// How long a batch may wait for more to come.
+const HOLD: Duration = Duration::from_millis(1);
+
 /// A proposal whose caller waits.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) reply: Reply,
     pub(super) since: Instant,
+    /// Which batch it is part of.
+    batch: u64,
 }
 
 /// A departure under way.
@@ -73,6 +82,11 @@ pub(super) struct Member {
     pub(super) reads: Slab<Question>,
     /// To be proposed at the end of the round.
     batch: Vec<Proposal>,
+    /// Batches proposed so far, and the last one that got an outcome.
+    proposed: u64,
+    resolved: u64,
+    /// Since when a batch waits for more to come.
+    held_since: Option<Instant>,
     /// Stored, and to be said to the core at the end of the round.
     pub(super) confirm: Option<Token>,
     /// Answers of the store and others, to be handed over at the end of the round.
@@ -129,6 +143,9 @@ impl Member {
             proposals: Slab::new(),
             reads: Slab::new(),
             batch: Vec::new(),
+            proposed: 0,
+            resolved: 0,
+            held_since: None,
             confirm: None,
             inputs: VecDeque::new(),
             handed_out: LogIndex::ZERO,
@@ -162,6 +179,7 @@ impl Member {
         let id = self.proposals.insert(Waiting {
             reply: propose.reply,
             since: now,
+            batch: self.proposed + 1,
         });
         self.batch.push(Proposal {
             id: id as u64,
@@ -263,19 +281,15 @@ impl Member {
     /// what has changed. Says whether the group goes on.
     pub(super) fn finish_round(&mut self, io: &mut Io) -> bool {
         self.tell_time(io);
-        if !self.batch.is_empty() {
-            let batch = std::mem::take(&mut self.batch);
-            let commands: usize = batch.iter().map(|one| one.commands.len()).sum();
-            self.shared.metrics.batch_commands.record(commands as f64);
-            self.handle(Input::Propose(batch), io);
-        }
         let applied = self.machine.applied(self.epoch);
         if applied > self.applied && applied <= self.handed_out {
             self.applied = applied;
             self.handle(Input::Applied(applied), io);
         }
         loop {
-            if let Some(token) = self.confirm.take() {
+            if !self.batch.is_empty() && !self.holds_back(io.now) {
+                self.propose_batch(io);
+            } else if let Some(token) = self.confirm.take() {
                 self.handle(Input::Persisted(token), io);
             } else if let Some(input) = self.inputs.pop_front() {
                 self.handle(input, io);
@@ -288,9 +302,40 @@ impl Member {
             self.check_left();
             self.show();
         }
-        let next = self.core.next_deadline();
+        let held = self.held_since.map(|since| since + HOLD);
+        let next = self.core.next_deadline().into_iter().chain(held).min();
         io.timers.set(Timer::Core(self.slot), &mut self.timer, next);
         self.over.is_none()
+    }
+
+    /// Whether a small batch waits a moment for more to come: a leader in memory with batches
+    /// under way hears of them within a round trip, and one larger entry costs all members less
+    /// than several small ones.
+    fn holds_back(&mut self, now: Instant) -> bool {
+        let under_way = self.proposed - self.resolved;
+        let commands = self.batch.iter().map(|one| one.commands.len());
+        let holds = under_way >= UNDER_WAY
+            && commands.sum::<usize>() < FULL_BATCH
+            && matches!(self.store, Store::Memory(_))
+            && self.core.is_leader()
+            && now.since(*self.held_since.get_or_insert(now)) < HOLD;
+        if !holds {
+            self.held_since = None;
+        }
+        holds
+    }
+
+    fn propose_batch(&mut self, io: &mut Io) {
+        let batch = std::mem::take(&mut self.batch);
+        self.proposed += 1;
+        let commands: usize = batch.iter().map(|one| one.commands.len()).sum();
+        self.shared.metrics.batch_commands.record(commands as f64);
+        self.handle(Input::Propose(batch), io);
+    }
+
+    /// A proposal has got its last outcome, and so have all before it.
+    pub(super) fn note_resolved(&mut self, waiting: &Waiting) {
+        self.resolved = self.resolved.max(waiting.batch);
     }
 
     /// Stamps are the leader's wall clock.
