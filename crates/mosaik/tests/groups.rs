@@ -346,3 +346,26 @@ async fn without_a_majority_nothing_is_acknowledged() {
     );
     within("offline", groups[0].when().offline()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lost_its_data_comes_back_as_another() {
+    let network = network_id();
+    let nodes = nodes(network, 2).await;
+    let groups: Vec<_> = nodes.iter().map(|node| join_with(node, quick())).collect();
+    for group in &groups {
+        within("online", group.when().online()).await;
+    }
+    let third = node_knowing(network, &nodes[0]).await;
+    let first_life = join_with(&third, quick());
+    within("online", first_life.when().online()).await;
+    within("commands", groups[0].execute_many(1..=100))
+        .await
+        .expect("executed");
+    drop(first_life);
+    within("close", third.close()).await;
+    let third = node_knowing(network, &nodes[0]).await;
+    let second_life = join_with(&third, quick());
+    within("online", second_life.when().online()).await;
+    let answer = within("an answer", second_life.query((), Consistency::Strong)).await;
+    assert_eq!(answer.expect("an answer").result, (5_050, 100));
+}

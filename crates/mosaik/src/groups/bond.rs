@@ -50,7 +50,6 @@ pub(crate) struct BondState {
     control: Box<dyn BondControl>,
 }
 
-#[allow(dead_code, reason = "the driver makes and ends bonds")]
 impl BondState {
     pub(crate) fn new(
         id: Digest,
@@ -163,7 +162,6 @@ type Map = BTreeMap<PeerId, Arc<BondState>>;
 /// The side that makes and removes a group's bonds.
 pub(crate) struct BondsSender(watch::Sender<Arc<Map>>);
 
-#[allow(dead_code, reason = "the driver keeps the bonds")]
 impl BondsSender {
     pub(crate) fn new() -> Self {
         Self(watch::Sender::new(Arc::default()))

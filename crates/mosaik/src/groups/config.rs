@@ -137,7 +137,6 @@ impl GroupConfig {
         }
     }
 
-    #[allow(dead_code, reason = "the builder says it")]
     pub(crate) const fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self

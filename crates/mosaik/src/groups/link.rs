@@ -16,7 +16,6 @@ const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL mosaik groups";
 pub struct Link(LinkUse);
 
 impl Link {
-    #[allow(dead_code, reason = "the handshake makes them")]
     pub(crate) const fn new(link: LinkUse) -> Self {
         Self(link)
     }

@@ -59,7 +59,6 @@ pub struct When {
 }
 
 impl When {
-    #[allow(dead_code, reason = "the driver makes it")]
     pub(crate) const fn new(
         local: PeerId,
         leadership: watch::Receiver<Leadership>,

@@ -18,7 +18,10 @@ use {
         storing::Storing,
     },
     mosaik_primitives::time::Instant,
-    std::collections::{BTreeMap, BTreeSet},
+    std::{
+        borrow::Cow,
+        collections::{BTreeMap, BTreeSet},
+    },
 };
 
 /// A hand-over of leadership.
@@ -90,13 +93,16 @@ impl Cx<'_> {
 }
 
 /// Those who are counted; the logged voters, and nobody else.
-pub(super) fn electorate(membership: &Membership, links: &BTreeSet<PeerKey>) -> Membership {
-    let mut voters = membership.voters().to_vec();
+pub(super) fn electorate<'a>(
+    membership: &'a Membership,
+    links: &BTreeSet<PeerKey>,
+) -> Cow<'a, Membership> {
+    let mut voters = Cow::Borrowed(membership.voters());
     if mutant!("count-observers") {
-        voters.extend(membership.observers());
+        voters.to_mut().extend(membership.observers());
     }
     if mutant!("count-learners") {
-        voters.extend(membership.learners());
+        voters.to_mut().extend(membership.learners());
     }
     if mutant!("quorum-from-links") {
         // The member itself has no link to itself; it counts as one more below.
@@ -105,9 +111,16 @@ pub(super) fn electorate(membership: &Membership, links: &BTreeSet<PeerKey>) -> 
             .filter(|v| links.contains(&v.peer))
             .copied()
             .collect();
-        voters = if linked.is_empty() { voters } else { linked };
+        if !linked.is_empty() {
+            voters = Cow::Owned(linked);
+        }
     }
-    Membership::new(voters, vec![], vec![]).expect("a part of a membership is one")
+    match voters {
+        Cow::Borrowed(_) => Cow::Borrowed(membership),
+        Cow::Owned(voters) => Cow::Owned(
+            Membership::new(voters, vec![], vec![]).expect("a part of a membership is one"),
+        ),
+    }
 }
 
 impl Leader {

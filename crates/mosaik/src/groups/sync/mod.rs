@@ -11,7 +11,6 @@ mod context;
 mod replay;
 mod traits;
 
-#[allow(unused_imports, reason = "the driver's contexts are sealed by it")]
 pub(crate) use context::Sealed;
 pub use {
     context::{SyncContext, SyncProviderContext, SyncSessionContext},
