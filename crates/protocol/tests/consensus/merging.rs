@@ -3,7 +3,7 @@
 use {
     crate::cluster::{Cluster, committed, config},
     core::time::Duration,
-    mosaik_protocol::consensus::{Body, Event, LogIndex, MergePolicy, RoleName},
+    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, MergePolicy, RoleName},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ fn a_sealed_lineage_goes_on_at_once_when_told_to() {
         cluster.crash(id);
     }
     cluster.filter = None;
-    cluster.input(1, mosaik_protocol::consensus::Input::Recover);
+    cluster.input(1, Input::Recover);
     cluster.until("it leads again", |c| {
         c.nodes[&1].status().role == RoleName::Leader
     });
@@ -310,6 +310,83 @@ fn a_genesis_that_nobody_took_is_forgotten_for_any_lineage() {
     cluster.until("there is one lineage", |c| {
         lineages(c) == 1 && c.nodes[&1].status().commit >= LogIndex(2)
     });
+}
+
+/// A snapshot may be under way to the disk when its lineage is sealed, and replaces the one before
+/// there. A member that then goes on offered the one before, which nobody had any more.
+#[test]
+fn a_snapshot_stored_while_giving_way_is_the_one_offered_afterwards() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.all_applied_by(&[1, 2], 5);
+    // Cut before the first command, so that the lineage may give way.
+    let upto = LogIndex(1);
+    let taken = |c: &mut Cluster, id: u8| {
+        let node = c.nodes.get_mut(&id).unwrap();
+        let core = node.core.as_ref().unwrap();
+        let meta = core.snapshot_meta(core.status().applied).unwrap();
+        node.disk.snapshot = Some((meta.clone(), node.machine.clone()));
+        Input::SnapshotTaken { meta, upto }
+    };
+    for id in [1, 2] {
+        let input = taken(&mut cluster, id);
+        cluster.input(id, input);
+    }
+    for n in 5..8 {
+        cluster.execute(2, &format!("small {n}"));
+    }
+    cluster.all_applied_by(&[1, 2], 8);
+    let late = [1, 2].map(|id| (id, taken(&mut cluster, id)));
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::Resubmit(_))
+    }));
+    cluster.heal();
+    cluster.until("the small side is sealed", |c| {
+        all_of(c, &[1, 2], RoleName::Retired)
+    });
+    for (id, input) in late {
+        cluster.input(id, input);
+    }
+    for id in 3..=5 {
+        cluster.crash(id);
+    }
+    cluster.filter = None;
+    for _ in 0..10 {
+        cluster.run(SECOND * 10);
+    }
+    assert_eq!(cluster.execute(1, "more"), committed(9));
+    cluster.add(config(6));
+    cluster.all_applied_by(&[1, 2, 6], 9);
+}
+
+/// Members that can hand over nothing gave way in turn for lack of a leader, each before the other
+/// had stood for election, and back again, for ever.
+#[test]
+fn members_that_have_cut_their_logs_elect_before_they_give_way() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.all_applied_by(&[1, 2], 5);
+    cluster.all_applied_by(&[3, 4, 5], 10);
+    snapshots(&mut cluster, &[1, 2, 3, 4, 5]);
+    cluster.crash(1);
+    cluster.crash(2);
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::PreVote { .. } | Body::Vote { .. })
+    }));
+    cluster.heal();
+    cluster.start(1);
+    cluster.start(2);
+    let patience = config(1).death_timeout();
+    let role = |c: &Cluster, id: u8| c.nodes[&id].status().role;
+    for _ in 0..40 {
+        cluster.run(patience / 10);
+        for id in [1, 2] {
+            assert_ne!(role(&cluster, id), RoleName::Retired);
+        }
+    }
+    cluster.filter = None;
+    cluster.until("one of them leads", |c| {
+        [1, 2].iter().any(|id| role(c, *id) == RoleName::Leader)
+    });
+    assert_eq!(cluster.execute(1, "here"), committed(6));
 }
 
 /// The tests of this file, for those who want to see them fail.
