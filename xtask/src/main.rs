@@ -1,10 +1,11 @@
 //! The project's own chores: `cargo xtask tidy` checks the tree, `cargo xtask examples` lists what
-//! the continuous integration runs; `soak` and `fuzz` are the long runs outside of it.
+//! the continuous integration runs; `soak`, `faults` and `fuzz` are the long runs outside of it.
 //!
 //! Absent on purpose: anything a compiler or clippy checks already.
 
 mod cargo;
 mod examples;
+mod faults;
 mod fuzz;
 mod soak;
 mod tidy;
@@ -14,9 +15,11 @@ use std::{
     process::ExitCode,
 };
 
-const USAGE: &str = "usage: cargo xtask <tidy | examples | soak [RUNS] | fuzz [SECONDS [TARGET]]>";
+const USAGE: &str = "usage: cargo xtask \
+     <tidy | examples | soak [RUNS] | faults [MINUTES] | fuzz [SECONDS [TARGET]]>";
 /// What the long runs do when nothing else is asked for.
 const SOAK_RUNS: u32 = 20;
+const FAULTS_MINUTES: f64 = 30.0;
 const FUZZ_SECONDS: u32 = 60;
 
 fn main() -> ExitCode {
@@ -30,6 +33,11 @@ fn main() -> ExitCode {
         ["soak"] => ended("soak", soak::run(&root, SOAK_RUNS)),
         ["soak", runs] => match runs.parse() {
             Ok(runs) => ended("soak", soak::run(&root, runs)),
+            Err(_) => misused(),
+        },
+        ["faults"] => ended("faults", faults::run(&root, FAULTS_MINUTES)),
+        ["faults", minutes] => match minutes.parse() {
+            Ok(minutes) => ended("faults", faults::run(&root, minutes)),
             Err(_) => misused(),
         },
         ["fuzz"] => ended("fuzz", fuzz::run(&root, FUZZ_SECONDS, "")),

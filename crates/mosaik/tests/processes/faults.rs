@@ -1,9 +1,6 @@
 //! What groups of processes survive.
 
-use super::process::Cluster;
-
-/// Operations that show that a group is at work.
-const SOME: usize = 100;
+use super::process::{Cluster, SOME};
 
 #[test]
 fn killed_members_go_on_with_what_they_had_stored() {

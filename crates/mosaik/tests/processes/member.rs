@@ -4,14 +4,18 @@
 //! standard input, and says what happens in lines that begin with [`MARK`].
 
 use {
-    super::history::{Call, Id, Note},
+    super::{
+        history::{Call, Id, Note},
+        router,
+    },
     core::{
         sync::atomic::{AtomicBool, AtomicU64, Ordering},
         time::Duration,
     },
     mosaik::{
-        Group, GroupKey, Network, SecretKey, Strong, UniqueId, Weak,
+        Group, GroupKey, Network, SecretKey, Strong, UniqueId, Weak, discovery,
         groups::{ApplyContext, ConsensusConfig, LogReplaySync, Role, StateMachine},
+        iroh::EndpointAddr,
         network::Preset,
     },
     serde::{Deserialize, Serialize},
@@ -27,11 +31,15 @@ use {
 
 /// Set in the environment of a member.
 pub(crate) const ROLE: &str = "MOSAIK_TEST_MEMBER";
+/// A directory for the members' logs, of their last lives if there are several tests.
+const LOG: &str = "MOSAIK_TEST_LOG";
 /// What begins the lines that are meant for the test.
 pub(crate) const MARK: &str = "@ ";
 
 const CLIENTS: u64 = 4;
 const KEYS: u64 = 5;
+/// Commands shown at a time.
+const PAGE: usize = 10_000;
 
 /// Who a member is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,21 +52,25 @@ pub(crate) struct Identity {
     pub(crate) life: u64,
     /// Where it keeps its data, if it does.
     pub(crate) data: Option<PathBuf>,
+    /// Whether there is a router between the members: they know each other's addresses then.
+    pub(crate) routed: bool,
 }
 
 /// What a member says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
-    /// It takes commands; its clients have begun.
-    Online,
-    /// It counts for majorities.
-    Voter,
+    /// Whether it can be expected to take commands has changed.
+    Online(bool),
+    /// Whether it counts for majorities has changed.
+    Votes(bool),
     /// Its role has changed.
     Leads(bool),
     Noted(Note),
+    /// A client was told that its operation failed, or may have.
+    Failed,
     /// Its clients have ended.
     Stopped,
-    /// The commands of the group in their order.
+    /// Some of the group's commands, in their order; none after the last.
     Held(Vec<Id>),
 }
 
@@ -97,7 +109,8 @@ struct Command {
 enum Query {
     Value(usize),
     Before(Id),
-    Held,
+    /// Some commands, from the one with so many before it.
+    Held(usize),
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -127,7 +140,10 @@ impl StateMachine for Registers {
         match query {
             Query::Value(key) => Answer::Value(self.values.get(&key).copied().unwrap_or(0)),
             Query::Before(id) => Answer::Value(self.before[&id]),
-            Query::Held => Answer::Held(self.held.clone()),
+            Query::Held(from) => {
+                let some = self.held.iter().skip(from).take(PAGE);
+                Answer::Held(some.copied().collect())
+            }
         }
     }
 
@@ -149,8 +165,8 @@ fn consensus(members: u32) -> ConsensusConfig {
         .with_election_timeout(Duration::from_millis(500))
         .with_election_timeout_jitter(Duration::from_millis(300))
         .with_bootstrap_delay(Duration::from_secs(1))
-        .with_forward_timeout(Duration::from_secs(3))
-        .with_query_timeout(Duration::from_secs(3))
+        .with_forward_timeout(Duration::from_secs(2))
+        .with_query_timeout(Duration::from_secs(2))
         // So that it cannot form twice, however slow the machine is.
         .with_min_voters(members / 2 + 1)
         .build()
@@ -169,13 +185,50 @@ fn member() {
         .enable_all()
         .build()
         .expect("a runtime");
+    // Paused or not, it ends with the test.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .expect("it is asked for");
+    log(&identity);
     runtime.block_on(live(identity));
+}
+
+/// Writes its log to a file, where one is asked for.
+fn log(identity: &Identity) {
+    let Ok(directory) = std::env::var(LOG) else {
+        return;
+    };
+    let Identity { number, life, .. } = identity;
+    let name = PathBuf::from(directory).join(format!("member-{}-{life}.log", number - 1));
+    let file = std::fs::File::create(name).expect("a file");
+    tracing_subscriber::fmt()
+        .with_env_filter("mosaik=debug")
+        .with_ansi(false)
+        .with_writer(std::sync::Mutex::new(file))
+        .init();
+}
+
+/// The key of the member with this number.
+fn key(number: u8) -> SecretKey {
+    SecretKey::from_bytes(&[number; 32])
 }
 
 async fn live(identity: Identity) {
     let mut builder = Network::builder(identity.network.as_str())
         .with_preset(Preset::Local)
-        .with_secret_key(SecretKey::from_bytes(&[identity.number; 32]));
+        .with_secret_key(key(identity.number));
+    if identity.routed {
+        let all = (1..).take(identity.members as usize);
+        let others = all.filter(|number| *number != identity.number);
+        let known = others.map(|number| {
+            let address = router::address(usize::from(number) - 1);
+            EndpointAddr::new(key(number).public()).with_ip_addr(address)
+        });
+        let own = router::address(usize::from(identity.number) - 1);
+        builder = builder
+            .with_preset(Preset::Isolated)
+            .with_addresses([own])
+            .with_discovery(discovery::Config::builder().with_bootstrap(known.collect::<Vec<_>>()));
+    }
     if let Some(data) = &identity.data {
         builder = builder.with_data_dir(data);
     }
@@ -186,14 +239,16 @@ async fn live(identity: Identity) {
         .with_state_machine(Registers::default())
         .with_consensus_config(consensus(identity.members))
         .join();
-    let watching = tokio::spawn(watch(group.clone(), network.local().id()));
+    let watching = [
+        tokio::spawn(watch(group.clone(), network.local().id())),
+        tokio::spawn(watch_online(group.clone())),
+    ];
     let mut orders = orders();
     let online = group.when().online();
     tokio::select! {
         () = online => {}
         order = orders.recv() => assert_eq!(order, Some(Told::Quit), "it has nothing to show"),
     }
-    say(&Said::Online);
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = start_clients(&identity, &group, &stop);
     while let Some(order) = orders.recv().await {
@@ -205,12 +260,14 @@ async fn live(identity: Identity) {
                 }
                 say(&Said::Stopped);
             }
-            Told::Show => say(&Said::Held(held(&group).await)),
+            Told::Show => show(&group).await,
             Told::Quit => break,
         }
     }
     stop.store(true, Ordering::Relaxed);
-    watching.abort();
+    for task in watching {
+        task.abort();
+    }
     drop(group);
     network.close().await;
 }
@@ -244,18 +301,37 @@ async fn watch(group: Group<Registers>, id: mosaik::PeerId) {
             &mut votes,
             voters.any(|voter| (voter.peer, voter.incarnation) == me),
         );
-        if votes && !voted {
-            say(&Said::Voter);
+        if votes != voted {
+            say(&Said::Votes(votes));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-async fn held(group: &Group<Registers>) -> Vec<Id> {
+/// Says when it comes online, and when it is not any more.
+async fn watch_online(group: Group<Registers>) {
     loop {
-        let answer = group.query(Query::Held, Strong).await;
+        group.when().online().await;
+        say(&Said::Online(true));
+        group.when().offline().await;
+        say(&Said::Online(false));
+    }
+}
+
+/// Says all that the group holds.
+async fn show(group: &Group<Registers>) {
+    let mut shown = 0;
+    loop {
+        let answer = group.query(Query::Held(shown), Strong).await;
         match answer.map(mosaik::groups::QueryResultAt::into) {
-            Ok(Answer::Held(held)) => return held,
+            Ok(Answer::Held(held)) => {
+                shown += held.len();
+                let last = held.is_empty();
+                say(&Said::Held(held));
+                if last {
+                    return;
+                }
+            }
             Ok(Answer::Value(_)) => unreachable!("it was not asked for"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
@@ -289,7 +365,7 @@ fn now() -> u64 {
 }
 
 /// The next of a sequence that looks random (`SplitMix64`).
-const fn draw(random: &mut u64) -> u64 {
+pub(crate) const fn draw(random: &mut u64) -> u64 {
     *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *random;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -309,13 +385,14 @@ async fn operate(group: &Group<Registers>, id: Id, random: &mut u64) {
     say(&Said::Noted(Note::Asked { id, at, key, call }));
     let told = match call {
         Call::Read => match group.query(Query::Value(key), Strong).await {
-            Ok(answer) => Some((value(&answer), answer.state_position())),
+            Ok(answer) => Some((Some(value(&answer)), answer.state_position())),
             Err(_) => None,
         },
         _ => match group.execute(Command { id, key, call }).await {
             Ok(index) => {
                 let answer = group.query(Query::Before(id), Weak).await;
-                Some((value(&answer.expect("it is applied here")), index))
+                // It is applied here, unless the group is being left.
+                Some((answer.ok().map(|answer| value(&answer)), index))
             }
             Err(error) => {
                 if error.is_surely_not_done() {
@@ -333,6 +410,7 @@ async fn operate(group: &Group<Registers>, id: Id, random: &mut u64) {
             index: index.as_u64(),
         }));
     } else {
+        say(&Said::Failed);
         // A group that is offline is not asked all the time.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

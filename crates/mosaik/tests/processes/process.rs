@@ -4,9 +4,11 @@ use {
     super::{
         history::{History, Id, Note},
         member::{Identity, MARK, ROLE, Said, Told},
+        router::{Router, Way},
     },
     core::time::Duration,
     std::{
+        collections::BTreeSet,
         io::{BufRead, BufReader, Read, Write},
         path::PathBuf,
         process::{Child, ChildStdin, Command, ExitStatus, Stdio},
@@ -19,6 +21,9 @@ use {
     },
 };
 
+/// Operations that show that a group is at work.
+pub(crate) const SOME: usize = 100;
+
 /// How long anything may take on a machine of usual load; `TIME_FACTOR` stretches it.
 fn patience() -> Duration {
     let factor = std::env::var("TIME_FACTOR").ok();
@@ -30,7 +35,12 @@ fn patience() -> Duration {
 #[derive(Default)]
 struct Heard {
     notes: Vec<Note>,
-    answers: usize,
+    /// How often each member's clients, of all its lives, were answered.
+    answers: Vec<usize>,
+    /// How often they were not.
+    failures: Vec<usize>,
+    /// What no process may say.
+    panics: Vec<String>,
     members: Vec<State>,
 }
 
@@ -41,7 +51,9 @@ pub(crate) struct State {
     pub(crate) votes: bool,
     pub(crate) leads: bool,
     pub(crate) stopped: bool,
-    held: Option<Vec<Id>>,
+    /// What was shown so far of what the group holds.
+    held: Vec<Id>,
+    shown: bool,
     /// Its last lines that are not meant for the test.
     other: Vec<String>,
 }
@@ -61,20 +73,52 @@ impl Process {
         }
         status
     }
+
+    /// Whether it ends by itself in time.
+    fn ends(&mut self) -> bool {
+        let deadline = Instant::now() + patience();
+        while Instant::now() < deadline {
+            if self.child.try_wait().expect("it is ours").is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
 }
 
 /// A group of processes, in a place of its own that is gone afterwards.
 pub(crate) struct Cluster {
     place: PathBuf,
     durable: bool,
+    router: Option<Router>,
     lives: Vec<u64>,
     processes: Vec<Option<Process>>,
     heard: Arc<(Mutex<Heard>, Condvar)>,
 }
 
 impl Cluster {
-    /// Starts so many members, and waits until each of them takes commands and counts.
+    /// Starts so many members on loopback, and waits until each takes commands and counts.
     pub(crate) fn start(members: usize, durable: bool) -> Self {
+        Self::begin(members, durable, None)
+    }
+
+    /// As [`start`](Self::start), with a router between the members; says so where there can be
+    /// none.
+    pub(crate) fn routed(members: usize, durable: bool) -> Option<Self> {
+        match Router::new(members) {
+            Ok(router) => Some(Self::begin(members, durable, Some(router))),
+            Err(why) => {
+                let what = "SKIPPED, network namespaces are not permitted here";
+                // Not by a macro, whose words are kept back where a test passes.
+                let said = writeln!(std::io::stderr(), "{what}: {why}");
+                said.expect("somebody listens");
+                None
+            }
+        }
+    }
+
+    fn begin(members: usize, durable: bool, router: Option<Router>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("mosaik-processes-{}-{number}", std::process::id());
@@ -82,11 +126,14 @@ impl Cluster {
         std::fs::create_dir_all(place.join("run")).expect("a directory");
         let heard = Heard {
             members: vec![State::default(); members],
+            answers: vec![0; members],
+            failures: vec![0; members],
             ..Heard::default()
         };
         let mut cluster = Self {
             place,
             durable,
+            router,
             lives: vec![0; members],
             processes: (0..members).map(|_| None).collect(),
             heard: Arc::new((Mutex::new(heard), Condvar::new())),
@@ -104,6 +151,40 @@ impl Cluster {
         self.processes.len()
     }
 
+    /// What is known of a member's present process.
+    pub(crate) fn state(&self, member: usize) -> State {
+        self.heard.0.lock().expect("not poisoned").members[member].clone()
+    }
+
+    /// Whether a member has a process, paused or not.
+    pub(crate) fn lives(&self, member: usize) -> bool {
+        self.processes[member].is_some()
+    }
+
+    /// From now on these ways between members are cut, and no others.
+    pub(crate) fn cut(&mut self, ways: &BTreeSet<Way>) {
+        let router = self.router.as_mut();
+        router.expect("there is one").cut(ways);
+    }
+
+    /// Takes out a member's cable, or puts it in.
+    pub(crate) fn plug(&self, member: usize, plugged: bool) {
+        let router = self.router.as_ref();
+        router.expect("there is one").plug(member, plugged);
+    }
+
+    /// Whether there is a router between the members.
+    pub(crate) const fn is_routed(&self) -> bool {
+        self.router.is_some()
+    }
+
+    /// Takes away what a member that does not live has kept.
+    pub(crate) fn wipe(&self, member: usize) {
+        assert!(!self.lives(member), "it would notice");
+        let data = self.place.join(format!("data-{member}"));
+        std::fs::remove_dir_all(data).expect("it kept something");
+    }
+
     /// Starts a member's next life, with the data of the one before, if it keeps any.
     pub(crate) fn spawn(&mut self, member: usize) {
         assert!(self.processes[member].is_none(), "one life at a time");
@@ -114,12 +195,21 @@ impl Cluster {
             members: self.len() as u32,
             life: self.lives[member],
             data: self.durable.then_some(data),
+            routed: self.is_routed(),
         };
         self.lives[member] += 1;
         self.heard.0.lock().expect("not poisoned").members[member] = State::default();
         let role = serde_json::to_string(&identity).expect("it encodes");
         let program = std::env::current_exe().expect("a path");
-        let mut child = Command::new(program)
+        let mut command = match &self.router {
+            Some(router) => {
+                let mut command = router.enter(member);
+                command.arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let mut child = command
             .args(["--exact", "member::member", "--nocapture"])
             .env(ROLE, role)
             .env("MOSAIK_RUNTIME_DIR", self.place.join("run"))
@@ -166,6 +256,9 @@ impl Cluster {
     /// Lets a member leave in good order.
     pub(crate) fn quit(&mut self, member: usize) {
         self.tell(member, Told::Quit);
+        let process = self.processes[member].as_mut().expect("it lives");
+        let ends = process.ends();
+        assert!(ends, "member {member} does not end: {}", self.last_words());
         let process = self.processes[member].take().expect("it lives");
         let status = process.ended();
         assert!(
@@ -220,11 +313,34 @@ impl Cluster {
         });
     }
 
+    /// Waits until a member can be expected to take commands, or knows that it cannot.
+    pub(crate) fn wait_online(&self, member: usize, online: bool) {
+        let what = format!("member {member} is online: {online}");
+        self.wait(&what, |heard| {
+            (heard.members[member].online == online).then_some(())
+        });
+    }
+
+    /// Waits until an operation of a member's clients fails.
+    pub(crate) fn wait_failure(&self, member: usize) {
+        let before = self.heard.0.lock().expect("not poisoned").failures[member];
+        self.wait(&format!("a client of member {member} fails"), |heard| {
+            (heard.failures[member] > before).then_some(())
+        });
+    }
+
     /// Waits until so many more operations are answered.
     pub(crate) fn wait_progress(&self, operations: usize) {
-        let before = self.heard.0.lock().expect("not poisoned").answers;
-        self.wait("the others go on", |heard| {
-            (heard.answers >= before + operations).then_some(())
+        let all: Vec<_> = (0..self.len()).collect();
+        self.wait_progress_of(&all, operations);
+    }
+
+    /// Waits until so many more operations of these members' clients are answered.
+    pub(crate) fn wait_progress_of(&self, members: &[usize], operations: usize) {
+        let sum = |answers: &[usize]| members.iter().map(|at| answers[*at]).sum::<usize>();
+        let before = sum(&self.heard.0.lock().expect("not poisoned").answers);
+        self.wait(&format!("members {members:?} go on"), |heard| {
+            (sum(&heard.answers) >= before + operations).then_some(())
         });
     }
 
@@ -239,8 +355,9 @@ impl Cluster {
         })
     }
 
-    /// Ends the load, and holds what the clients saw against what the members hold.
-    pub(crate) fn conclude(mut self) {
+    /// Ends the load, and holds what the clients saw against what the members hold. Returns how
+    /// many operations were asked and answered, and how many commands are held.
+    pub(crate) fn conclude(mut self) -> [usize; 3] {
         for member in 0..self.len() {
             self.tell(member, Told::Stop);
         }
@@ -252,22 +369,29 @@ impl Cluster {
         for member in 0..self.len() {
             self.tell(member, Told::Show);
             let what = format!("member {member} shows what it holds");
-            held.push(self.wait(&what, |heard| heard.members[member].held.take()));
+            held.push(self.wait(&what, |heard| {
+                let state = &mut heard.members[member];
+                state.shown.then(|| std::mem::take(&mut state.held))
+            }));
         }
         for (member, ids) in held.iter().enumerate() {
             assert!(*ids == held[0], "members 0 and {member} differ");
         }
-        let notes = std::mem::take(&mut self.heard.0.lock().expect("not poisoned").notes);
-        let history = History::of(notes);
-        println!(
-            "{} operations answered, {} commands held",
-            history.told(),
-            held[0].len()
-        );
-        history.check(&held[0]);
         for member in 0..self.len() {
             self.quit(member);
         }
+        let heard = std::mem::take(&mut *self.heard.0.lock().expect("not poisoned"));
+        let history = History::of(heard.notes);
+        let counts = [history.asked(), history.told(), held[0].len()];
+        let [asked, told, commands] = counts;
+        println!("{asked} operations asked, {told} answered, {commands} commands held");
+        history.check(&held[0]);
+        assert!(
+            heard.panics.is_empty(),
+            "a member has panicked: {:#?}",
+            heard.panics
+        );
+        counts
     }
 
     /// What the processes said last that nobody listened to.
@@ -295,16 +419,21 @@ impl Heard {
         // The test runner's own words may stand before a line.
         let said = line.split_once(MARK).map(|(_, said)| said);
         match said.and_then(|said| serde_json::from_str(said).ok()) {
-            Some(Said::Online) => state.online = true,
-            Some(Said::Voter) => state.votes = true,
+            Some(Said::Online(online)) => state.online = online,
+            Some(Said::Votes(votes)) => state.votes = votes,
             Some(Said::Leads(leads)) => state.leads = leads,
+            Some(Said::Failed) => self.failures[member] += 1,
             Some(Said::Stopped) => state.stopped = true,
-            Some(Said::Held(held)) => state.held = Some(held),
+            Some(Said::Held(held)) if held.is_empty() => state.shown = true,
+            Some(Said::Held(held)) => state.held.extend(held),
             Some(Said::Noted(note)) => {
-                self.answers += usize::from(matches!(note, Note::Told { .. }));
+                self.answers[member] += usize::from(matches!(note, Note::Told { .. }));
                 self.notes.push(note);
             }
             None => {
+                if line.contains("panicked at") {
+                    self.panics.push(format!("member {member}: {line}"));
+                }
                 state.other.push(line);
                 let keep = state.other.len().saturating_sub(20);
                 state.other.drain(..keep);
