@@ -95,6 +95,12 @@ fn main() -> ExitCode {
     if given.next().as_deref() == Some(nodes::CHILD) {
         return print_memory(&given.next().unwrap_or_default());
     }
+    if std::env::args().nth(1).as_deref() == Some(groups::LEADER) {
+        let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
+        let peer = std::env::args().nth(2).unwrap_or_default();
+        runtime.block_on(groups::lead_until_killed(&peer));
+        return ExitCode::SUCCESS;
+    }
     let arguments = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -15,6 +15,9 @@ use {
 };
 
 const ALPN: &[u8] = b"mosaik-bench/raw";
+/// What is reached is set against the raw stream; where the goal is a number of items, it is the
+/// number at this rate of the raw stream. What others leave of a machine shows in both.
+pub(crate) const RAW_BYTES_AT_GOAL: f64 = 900e6;
 /// Bytes of one write in the throughput figure.
 const WRITE_BYTES: usize = 64 << 10;
 /// Bytes of one message in the latency figures.

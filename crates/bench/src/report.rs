@@ -42,6 +42,24 @@ pub(crate) struct Figure {
     pub(crate) goal: Option<Goal>,
 }
 
+impl Figure {
+    pub(crate) const fn new(
+        name: &'static str,
+        what: &'static str,
+        unit: &'static str,
+        reference: Option<&'static str>,
+        goal: Option<Goal>,
+    ) -> Self {
+        Self {
+            name,
+            what,
+            unit,
+            reference,
+            goal,
+        }
+    }
+}
+
 /// What one round measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {

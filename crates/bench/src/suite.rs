@@ -5,7 +5,7 @@ use {
         groups,
         measure::Rate,
         nodes,
-        raw::Pair,
+        raw::{Pair, RAW_BYTES_AT_GOAL},
         report::{Figure, Goal, Outcome},
         streams::{self, Numbered, Stage},
     },
@@ -25,99 +25,96 @@ pub(crate) struct Settings {
 const MEGABYTE: f64 = 1e6;
 const KIB: usize = 1 << 10;
 
-/// What is reached is set against the raw stream; where the goal is a number of items, it is the
-/// number at this rate of the raw stream.
-const RAW_BYTES_AT_GOAL: f64 = 900e6;
 /// Items of eight bytes a second, where the raw stream is at [`RAW_BYTES_AT_GOAL`].
 const SMALL_ITEMS_GOAL: f64 = 3e6;
 
 const FIGURES: &[Figure] = &[
-    figure("raw-bytes", "raw stream, 64 KiB writes", "MB/s", None, None),
-    figure(
+    Figure::new("raw-bytes", "raw stream, 64 KiB writes", "MB/s", None, None),
+    Figure::new(
         "raw-tuned",
         "raw stream, mosaik's transport settings",
         "MB/s",
         Some("raw"),
         None,
     ),
-    figure(
+    Figure::new(
         "raw-round-trip",
         "raw round trip, 64 B, from the main task",
         "µs",
         None,
         None,
     ),
-    figure(
+    Figure::new(
         "raw-round-trip-task",
         "raw round trip, 64 B, from a spawned task",
         "µs",
         None,
         None,
     ),
-    figure(
+    Figure::new(
         "items-64k",
         "64 KiB items, one consumer, lossless",
         "MB/s",
         Some("raw"),
         Some(Goal::RatioAtLeast(0.85)),
     ),
-    figure(
+    Figure::new(
         "items-1k",
         "1 KiB items, one consumer, lossless",
         "MB/s",
         Some("raw"),
         Some(Goal::RatioAtLeast(0.65)),
     ),
-    figure(
+    Figure::new(
         "items-8",
         "8 B items, one consumer, lossless",
         "items/s",
         Some("3 M at raw 900 MB/s"),
         Some(Goal::RatioAtLeast(1.0)),
     ),
-    figure(
+    Figure::new(
         "fan-out-64",
         "64 B items, eight consumers on eight nodes, lossless",
         "deliveries/s",
         None,
         Some(Goal::AtLeast(3e6)),
     ),
-    figure(
+    Figure::new(
         "send-to-recv",
         "send to recv, 64 B, from the main task",
         "µs",
         Some("raw round trip"),
         Some(Goal::RatioAtMost(0.6)),
     ),
-    figure(
+    Figure::new(
         "send-to-recv-task",
         "send to recv, 64 B, from a spawned task",
         "µs",
         Some("raw round trip"),
         None,
     ),
-    figure(
+    Figure::new(
         "start",
         "start of a network, no connectivity",
         "ms",
         None,
         Some(Goal::AtMost(100.0)),
     ),
-    figure(
+    Figure::new(
         "join-100",
         "100 nodes given one peer, all catalogs complete",
         "s",
         None,
         Some(Goal::AtMost(2.0)),
     ),
-    figure(
+    Figure::new(
         "idle-node",
         "memory of an idle node",
         "KiB",
         None,
         Some(Goal::AtMost(1_024.0)),
     ),
-    figure(
+    Figure::new(
         "idle-subscription",
         "memory of an idle subscription, both ends",
         "KiB",
@@ -125,22 +122,6 @@ const FIGURES: &[Figure] = &[
         Some(Goal::AtMost(64.0)),
     ),
 ];
-
-const fn figure(
-    name: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    reference: Option<&'static str>,
-    goal: Option<Goal>,
-) -> Figure {
-    Figure {
-        name,
-        what,
-        unit,
-        reference,
-        goal,
-    }
-}
 
 /// The figures whose names begin with one of `names`; all when there are none.
 pub(crate) fn select(names: &[String]) -> Vec<Figure> {
