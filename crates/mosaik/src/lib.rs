@@ -1,8 +1,8 @@
 //! mosaik: processes that form a distributed system from a network name alone.
 //!
 //! A [`Network`] is one node's part in a network. Under it stand the subsystems: [`discovery`]
-//! finds the other nodes, [`streams`] carry typed data between them. [`tickets`] say who may
-//! take part.
+//! finds the other nodes, [`streams`] carry typed data between them, [`groups`] agree on one order of
+//! commands and replicate what they do. [`tickets`] say who may take part.
 //!
 //! ```no_run
 //! use futures::{SinkExt, StreamExt};
