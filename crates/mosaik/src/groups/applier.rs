@@ -7,32 +7,38 @@
 //! outcomes and reads answer what was bounded when it was asked, queries are counted, and of
 //! messages of the state synchronisation those are dropped that find no room.
 
+mod runner;
+
 use {
     super::{
-        driver::{Command, Inbox, Question, Reply, Slot},
-        error::{Halted, QueryError},
+        driver::{Inbox, Question, Reply, Slot},
+        error::QueryError,
         index::Index,
         machine::StateMachine,
         query::QueryResultAt,
-        replica::{CaughtUp, Replica},
-        setup::{Machine, Shared},
+        replica::Replica,
+        setup::{Machine, SaveRequest, Shared, StoredState},
     },
-    crate::PeerId,
+    crate::{PeerId, network::tasks::Tasks},
     bytes::Bytes,
-    core::{future::poll_fn, task::Poll},
     mosaik_primitives::Digest,
     mosaik_protocol::consensus::{
         self, CommittedEntry, LogIndex, Outcome, ReadOutcome, SnapshotMeta,
     },
     parking_lot::Mutex,
-    std::{collections::VecDeque, sync::Arc},
+    runner::Runner,
+    std::{
+        collections::VecDeque,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    },
     tokio::sync::{Notify, oneshot},
 };
 
 /// Weak queries that may wait.
 const QUERIES: usize = 65_536;
-/// Bytes applied after which the driver is told, rather than left to ask.
-const REPORT_BYTES: usize = 1 << 20;
 /// Bytes of messages of the state synchronisation that may wait.
 const SYNC_BYTES: usize = 64 << 20;
 
@@ -56,11 +62,19 @@ enum Work<M: StateMachine> {
     Apply(Vec<CommittedEntry>),
     StartOver,
     Resolve(Reply, Outcome),
+    /// A weak query.
     Query(Asked<M>),
+    /// A strong one: everything that it has to reflect was handed out before.
+    Answer(Asked<M>),
     Refuse(Asked<M>, ReadOutcome),
     Receive(PeerId, Bytes),
     Synchronise(Box<SnapshotMeta>, consensus::Member),
     ChangeLineage(Digest),
+    ContinueLineage(Digest),
+    AskToCut(u64),
+    Cut(Index),
+    Save(SaveRequest),
+    Restore(StoredState),
     Close,
 }
 
@@ -90,10 +104,13 @@ pub(super) struct Applier<M: StateMachine> {
     queue: Mutex<Queue<M>>,
     wake: Notify,
     applied: Mutex<Applied>,
+    /// Set when nothing that is begun needs to be finished.
+    is_over: AtomicBool,
+    tasks: Tasks,
 }
 
 impl<M: StateMachine> Applier<M> {
-    pub(super) fn new(slot: Slot, inbox: Arc<Inbox>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(slot: Slot, inbox: Arc<Inbox>, shared: Arc<Shared>, tasks: Tasks) -> Self {
         Self {
             slot,
             inbox,
@@ -106,6 +123,8 @@ impl<M: StateMachine> Applier<M> {
             }),
             wake: Notify::new(),
             applied: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            tasks,
         }
     }
 
@@ -142,54 +161,7 @@ impl<M: StateMachine> Applier<M> {
 
     /// Runs the replica until the group ends.
     pub(super) async fn run(self: Arc<Self>, replica: Replica<M>) {
-        let mut runner = Runner {
-            replica,
-            halted: None,
-        };
-        let mut work = VecDeque::new();
-        loop {
-            {
-                let mut queue = self.queue.lock();
-                (queue.queries, queue.sync_bytes) = (0, 0);
-                std::mem::swap(&mut queue.work, &mut work);
-            }
-            for work in work.drain(..) {
-                if matches!(work, Work::Close) {
-                    self.close();
-                    return;
-                }
-                self.work(&mut runner, work);
-                tokio::task::coop::consume_budget().await;
-            }
-            work.shrink_to(16);
-            self.rest(&mut runner).await;
-        }
-    }
-
-    /// Lets the state synchronisation do what is due until there is other work.
-    async fn rest(&self, runner: &mut Runner<M>) {
-        let mut woken = std::pin::pin!(self.wake.notified());
-        poll_fn(|cx| {
-            loop {
-                if runner.halted.is_none() {
-                    match runner.replica.poll(cx) {
-                        Ok(None) => {}
-                        Ok(Some(end)) => {
-                            self.caught_up(end);
-                            continue;
-                        }
-                        Err(why) => self.halt(runner, why),
-                    }
-                    self.show(runner);
-                }
-                let is_idle = self.queue.lock().work.is_empty();
-                return match woken.as_mut().poll(cx) {
-                    Poll::Pending if is_idle => Poll::Pending,
-                    _ => Poll::Ready(()),
-                };
-            }
-        })
-        .await;
+        Runner::new(self, replica).run().await;
     }
 
     fn close(&self) {
@@ -199,124 +171,6 @@ impl<M: StateMachine> Applier<M> {
             std::mem::take(&mut queue.work)
         };
         drop(rest);
-    }
-
-    fn work(&self, runner: &mut Runner<M>, work: Work<M>) {
-        match work {
-            Work::Apply(entries) => {
-                if runner.halted.is_some() {
-                    return;
-                }
-                match runner.replica.apply(&entries) {
-                    Ok(bytes) => self.report(runner, &entries, bytes),
-                    Err(why) => self.halt(runner, why),
-                }
-            }
-            Work::StartOver => {
-                let started = runner.replica.start_over();
-                self.heed(runner, started);
-                let mut applied = self.applied.lock();
-                *applied = Applied {
-                    epoch: applied.epoch + 1,
-                    ..Applied::default()
-                };
-                drop(applied);
-                self.shared
-                    .progress
-                    .send_modify(|shown| shown.committed = Index::zero());
-            }
-            Work::Resolve(reply, outcome) => match (&runner.halted, outcome) {
-                // It is committed, but not applied here, nor will it be.
-                (Some(_), Outcome::Committed { .. }) => reply.send(Outcome::Unknown),
-                (_, outcome) => reply.send(outcome),
-            },
-            Work::Query(Asked { query, reply }) => {
-                let answer = match &runner.halted {
-                    Some(why) => Err(QueryError::Halted(query, why.clone())),
-                    None => runner.replica.query(query),
-                };
-                // Whoever asked may have stopped waiting.
-                let _ = reply.send(answer);
-            }
-            Work::Refuse(asked, outcome) => asked.fail(|query| match outcome {
-                ReadOutcome::Overloaded => QueryError::Overloaded(query),
-                _ => QueryError::Offline(query),
-            }),
-            Work::Receive(..) | Work::Synchronise(..) | Work::ChangeLineage(_)
-                if runner.halted.is_some() => {}
-            Work::Receive(peer, message) => {
-                let received = runner.replica.receive(peer, &message);
-                self.heed(runner, received);
-            }
-            Work::Synchronise(meta, source) => match runner.replica.synchronise(&meta, source) {
-                Ok(None) => {}
-                Ok(Some(end)) => self.caught_up(end),
-                Err(why) => self.halt(runner, why),
-            },
-            Work::ChangeLineage(lineage) => {
-                let changed = runner.replica.change_lineage(lineage);
-                self.heed(runner, changed);
-                self.show(runner);
-            }
-            Work::Close => {}
-        }
-    }
-
-    /// A session has come to its end: the core goes on from there.
-    fn caught_up(&self, end: CaughtUp) {
-        let CaughtUp {
-            position,
-            installed,
-        } = end;
-        if installed {
-            let mut applied = self.applied.lock();
-            applied.upto = applied.upto.max(position.index);
-        }
-        self.inbox.tell(Command::Synced {
-            slot: self.slot,
-            position,
-            installed,
-        });
-    }
-
-    /// Tells programs how far the state is.
-    fn show(&self, runner: &Runner<M>) {
-        let committed = runner.replica.committed().index();
-        self.shared.progress.send_if_modified(|shown| {
-            let changed = shown.committed != committed;
-            shown.committed = committed;
-            changed
-        });
-    }
-
-    fn heed(&self, runner: &mut Runner<M>, result: Result<(), Halted>) {
-        if let Err(why) = result {
-            self.halt(runner, why);
-        }
-    }
-
-    /// Tells how far the machine is: programs always, the driver when it has not looked for
-    /// long.
-    fn report(&self, runner: &Runner<M>, entries: &[CommittedEntry], bytes: usize) {
-        let Some(last) = entries.last() else {
-            return;
-        };
-        self.show(runner);
-        let mut applied = self.applied.lock();
-        applied.upto = last.entry.index;
-        applied.unseen += bytes;
-        let tell = applied.unseen >= REPORT_BYTES && !applied.told;
-        applied.told |= tell;
-        drop(applied);
-        if tell {
-            self.inbox.tell(Command::Applied(self.slot));
-        }
-    }
-
-    fn halt(&self, runner: &mut Runner<M>, why: Halted) {
-        runner.halted = Some(why.clone());
-        let slot = self.slot;
-        self.inbox.tell(Command::Halted { slot, why });
     }
 }
 
@@ -335,7 +189,7 @@ impl<M: StateMachine> Machine for Applier<M> {
 
     fn answer(&self, question: Question) {
         if let Ok(asked) = question.downcast::<Asked<M>>() {
-            self.push(Work::Query(*asked));
+            self.push(Work::Answer(*asked));
         }
     }
 
@@ -376,13 +230,29 @@ impl<M: StateMachine> Machine for Applier<M> {
         self.push(Work::ChangeLineage(lineage));
     }
 
+    fn continue_lineage(&self, lineage: Digest) {
+        self.push(Work::ContinueLineage(lineage));
+    }
+
+    fn ask_to_cut(&self, epoch: u64) {
+        self.push(Work::AskToCut(epoch));
+    }
+
+    fn cut(&self, upto: Index) {
+        self.push(Work::Cut(upto));
+    }
+
+    fn save(&self, request: SaveRequest) {
+        self.push(Work::Save(request));
+    }
+
+    fn restore(&self, state: StoredState) {
+        self.applied.lock().upto = state.last;
+        self.push(Work::Restore(state));
+    }
+
     fn close(&self) {
+        self.is_over.store(true, Ordering::Release);
         self.push(Work::Close);
     }
-}
-
-/// The replica, while it can go on.
-struct Runner<M: StateMachine> {
-    replica: Replica<M>,
-    halted: Option<Halted>,
 }

@@ -54,6 +54,13 @@ pub enum Halted {
     /// The store of this member has failed.
     #[error("storage failed: {0}")]
     Storage(Arc<str>),
+    /// The other members have cut their logs beyond what this one has, and it cannot put the
+    /// state on its disk that it would have to go on from.
+    #[error(
+        "the others have cut their logs, and this state machine cannot be saved to catch up: \
+         implement `StateMachine::save` and `StateMachine::restore`"
+    )]
+    CannotSave,
     /// Anything else.
     #[error("{0}")]
     Other(Arc<str>),

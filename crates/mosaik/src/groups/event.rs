@@ -85,7 +85,17 @@ pub enum Event {
         /// Of these, how many are lost.
         dropped: u64,
     },
-    /// The group has formed twice, and the policy is to stay apart.
+    /// This member goes on from its log in a lineage of its own: it was told to, or its side had
+    /// given way to one that is not heard of any more. Its state stays as it is.
+    Continued {
+        /// The lineage that was left.
+        from: Digest,
+        /// The one that starts where the other ended here.
+        into: Digest,
+    },
+    /// The group has formed twice and the two sides stay apart: the policy says so, or both have
+    /// cut their logs, so that neither can hand over what it holds. Joining one side's nodes with
+    /// [`MergePolicy::Discard`](super::MergePolicy::Discard) decides it.
     Apart(Digest),
     /// The other members have removed this one, which asks to be taken back.
     Removed,

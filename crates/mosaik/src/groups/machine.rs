@@ -8,6 +8,7 @@ use {
     mosaik_primitives::{Datum, UniqueId},
     mosaik_protocol::consensus::Preference,
     serde::{Serialize, de::DeserializeOwned},
+    std::io,
 };
 
 /// Anything that can be part of a machine's commands.
@@ -112,10 +113,46 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// Makes the state what it was before the first command, and says whether it did.
     ///
     /// Asked for when a group had formed twice and this side gives way: what follows are the
-    /// other side's commands, from the first. A machine that cannot (the default) stops the group
-    /// on this node then, until the node is started again.
+    /// other side's commands, from the first. A machine that does not (the default) gets the
+    /// state that it had when it joined by [`StateMachine::restore`], where
+    /// [`StateMachine::save`] put that into at most 64 KiB; a machine that can do neither stops
+    /// the group on this node then, until the node is started again.
     fn start_over(&mut self) -> bool {
         false
+    }
+
+    /// Writes the whole state, for [`StateMachine::restore`] to read back, and says whether it
+    /// did. `Ok(false)` (the default), with nothing written: this machine cannot.
+    ///
+    /// Asked for when the member joins, and on members that keep their log on disk before the
+    /// log is cut or a state that came from other members counts as held. A member on disk whose
+    /// machine cannot be saved never cuts its log, and stops with
+    /// [`Halted::CannotSave`](super::Halted::CannotSave) when the others have cut theirs beyond
+    /// what it has.
+    ///
+    /// Runs on a thread that may block, and the group applies and answers nothing on this node
+    /// meanwhile; other groups go on. `out` is buffered, passes what is written on to the disk
+    /// 1 MiB at a time and fails when the disk does, or when the network closes. Only this
+    /// node reads what is written: it need not be the same on every member, but must be readable
+    /// by later versions of the program.
+    ///
+    /// Fails for reasons of `out` or of the machine: the log is not cut then, and it is tried
+    /// again later. A panic stops the group on this node.
+    fn save(&self, out: &mut dyn io::Write) -> io::Result<bool> {
+        let _ = out;
+        Ok(false)
+    }
+
+    /// Makes the state the one that [`StateMachine::save`] wrote, and says whether it did.
+    /// `Ok(false)` is the default.
+    ///
+    /// Asked for at the start of a member that keeps its log on disk, before any command is
+    /// applied, and where [`StateMachine::start_over`] is not provided. The machine may be in
+    /// any state. What is left unread is passed over. An error, a `false` or a panic stops the
+    /// group on this node: its commands are not in the log any more.
+    fn restore(&mut self, from: &mut dyn io::Read) -> io::Result<bool> {
+        let _ = from;
+        Ok(false)
     }
 
     /// A digest of the state, the same on every member that has applied the same commands. Asked

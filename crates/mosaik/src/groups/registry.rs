@@ -138,7 +138,12 @@ impl Groups {
         let local = links.local_id();
         let slot = slots.fetch_add(1, Ordering::AcqRel);
         let shared = Arc::new(Shared::new(Metrics::new(&network, &id)));
-        let applier = Arc::new(Applier::new(slot, Arc::clone(inbox), Arc::clone(&shared)));
+        let applier = Arc::new(Applier::new(
+            slot,
+            Arc::clone(inbox),
+            Arc::clone(&shared),
+            links.tasks().clone(),
+        ));
         let mut core = consensus::Config::new(
             GroupKeyId(*id.as_bytes()),
             PeerKey(*local.as_bytes()),

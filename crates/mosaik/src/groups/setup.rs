@@ -4,11 +4,13 @@ use {
     super::{
         bond::BondsSender,
         config::GroupConfig,
-        driver::{Question, Reply, Slot},
+        driver::{Command, Inbox, Question, Reply, Slot},
         error::Halted,
         event::Event,
+        index::Index,
         metrics::Metrics,
         status::{GroupStatus, Role},
+        store::Saved,
         when::{Leadership, Progress},
     },
     crate::PeerId,
@@ -18,6 +20,7 @@ use {
     mosaik_protocol::consensus::{
         self, CommittedEntry, LogIndex, Member, Outcome, ReadOutcome, SnapshotMeta,
     },
+    mosaik_storage::DiskStore,
     parking_lot::Mutex,
     std::sync::{Arc, OnceLock},
     tokio::sync::{broadcast, watch},
@@ -58,8 +61,93 @@ pub(crate) trait Machine: Send + Sync {
     /// What follows is of another lineage than what was not finished.
     fn change_lineage(&self, lineage: Digest);
 
+    /// The member goes on from its log in this lineage, with the state as it is.
+    fn continue_lineage(&self, lineage: Digest);
+
+    /// Say with [`Command::MayCut`] up to where the log may be cut.
+    fn ask_to_cut(&self, epoch: u64);
+
+    /// The log was cut after this command.
+    fn cut(&self, upto: Index);
+
+    /// Stage the state.
+    fn save(&self, request: SaveRequest);
+
+    /// Begin with this state.
+    fn restore(&self, state: StoredState);
+
     /// Nothing follows.
     fn close(&self);
+}
+
+/// Why a state was not staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SaveError {
+    /// The machine does not save its state.
+    Cannot,
+    /// The store or the machine has failed, as the text says.
+    Failed(String),
+    /// It was given up: the group ends here, or the state is about to be another.
+    Ended,
+}
+
+/// A state to be staged in the node's store. Its end is told to the driver, whatever it is.
+pub(crate) struct SaveRequest {
+    slot: Slot,
+    name: u64,
+    pub(crate) group: Digest,
+    store: Option<DiskStore>,
+    inbox: Arc<Inbox>,
+    saved: Result<Saved, SaveError>,
+}
+
+impl SaveRequest {
+    pub(crate) const fn new(
+        (slot, name): (Slot, u64),
+        group: Digest,
+        store: DiskStore,
+        inbox: Arc<Inbox>,
+    ) -> Self {
+        Self {
+            slot,
+            name,
+            group,
+            store: Some(store),
+            inbox,
+            saved: Err(SaveError::Ended),
+        }
+    }
+
+    /// The store, which must be dropped before the end is told: the last handle closes it.
+    pub(crate) const fn take_store(&mut self) -> Option<DiskStore> {
+        self.store.take()
+    }
+
+    /// Tells the end.
+    pub(crate) fn end(mut self, saved: Result<Saved, SaveError>) {
+        self.saved = saved;
+    }
+}
+
+impl Drop for SaveRequest {
+    fn drop(&mut self) {
+        self.store = None;
+        self.inbox.tell(Command::Saved {
+            slot: self.slot,
+            group: self.group,
+            name: self.name,
+            saved: self.saved.clone(),
+        });
+    }
+}
+
+/// A state in the node's store.
+pub(crate) struct StoredState {
+    pub(crate) store: DiskStore,
+    pub(crate) group: Digest,
+    pub(crate) chunks: u32,
+    /// The last entry that it holds the effect of; it may hold that of more.
+    pub(crate) last: LogIndex,
 }
 
 /// What a group shows to programs, fed by its driver and its applier.

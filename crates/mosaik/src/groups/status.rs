@@ -93,6 +93,11 @@ pub struct GroupStatus {
     pub last: Index,
     /// Commands it knows to be committed.
     pub committed: Index,
+    /// Entries in its log, those that concern the group alone included. What was cut off is not
+    /// counted: the log of a member whose state synchronisation allows it is cut now and then.
+    pub log_entries: u64,
+    /// Commands covered by the latest snapshot; zero while there is none.
+    pub snapshot: Index,
     /// The members, voters first.
     pub members: Vec<GroupMember>,
     /// Whether the group has fallen silent for lack of work.

@@ -5,16 +5,18 @@ use {
         PeerId,
         groups::{
             error::Halted,
+            index::Index as CommandIndex,
             lanes::{Frame, LaneKind, LaneSender},
             link::Link,
-            setup::Join,
-            store::DiskLog,
+            setup::{Join, SaveError},
+            store::{Opened, Saved},
         },
         network::links::LinkError,
     },
     bytes::Bytes,
     core::any::Any,
-    mosaik_protocol::consensus::{Entry, Index, LogIndex, Outcome, Position, Restored, Term},
+    mosaik_primitives::Digest,
+    mosaik_protocol::consensus::{Entry, Index, LogIndex, Outcome, Position, Term},
     mosaik_storage::StoreError,
     parking_lot::Mutex,
     std::sync::{Arc, atomic::AtomicBool},
@@ -133,7 +135,7 @@ pub(crate) enum Command {
     /// What a group to be joined goes on from has been read.
     Opened {
         join: Box<Join>,
-        opened: Result<Box<(DiskLog, Restored)>, StoreError>,
+        opened: Result<Box<Opened>, StoreError>,
     },
     /// What a core wanted read back has been read.
     Fetched {
@@ -174,6 +176,19 @@ pub(crate) enum Command {
         slot: Slot,
         position: Position,
         installed: bool,
+    },
+    /// Up to where the state machine's side lets the log be cut.
+    MayCut {
+        slot: Slot,
+        epoch: u64,
+        safe: Option<CommandIndex>,
+    },
+    /// The state machine's state has been staged in the node's store, or not.
+    Saved {
+        slot: Slot,
+        group: Digest,
+        name: u64,
+        saved: Result<Saved, SaveError>,
     },
     /// A peer that was not known has been asked for its entry.
     Resolved {

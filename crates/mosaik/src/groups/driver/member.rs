@@ -3,6 +3,7 @@
 use {
     super::{
         bond::Bond,
+        cutting::Cutting,
         inbox::{Propose, Question, Reply, Slot, Wish},
         io::{Io, peer_key, wall_clock},
         probe::Probing,
@@ -14,9 +15,9 @@ use {
             config::{Durability, GroupConfig},
             cursor::Cursor,
             error::Halted,
-            setup::{Join, Machine, Shared},
+            setup::{Join, Machine, Shared, StoredState},
             status::{self, GroupStatus},
-            store::{Done, Store},
+            store::{Done, Purpose, Store},
             when::Leadership,
         },
         network::close::{Cancelled, groups as reasons},
@@ -95,7 +96,8 @@ pub(super) struct Member {
     pub(super) handed_out: LogIndex,
     applied: LogIndex,
     /// How often the machine was told to start over.
-    epoch: u64,
+    pub(super) epoch: u64,
+    pub(super) cutting: Cutting,
     /// Whether the core was told something in this round.
     touched: bool,
     timer: Option<Instant>,
@@ -120,9 +122,10 @@ impl Member {
     /// Starts the core.
     pub(super) fn start(
         mut join: Box<Join>,
-        (store, restored): (Store, Restored),
+        (store, restored, chunks): (Store, Restored, u32),
         io: &mut Io,
     ) -> Result<Self, NotStarted> {
+        let commands = restored.snapshot.as_ref().map(|meta| meta.commands);
         if let Store::Disk(log) = &store {
             join.core.incarnation = log.incarnation();
         }
@@ -131,6 +134,7 @@ impl Member {
             Ok(core) => core,
             Err(error) => return Err(NotStarted { join, error }),
         };
+        let Status { applied, base, .. } = core.status();
         let mut member = Self {
             slot: join.slot,
             config: join.config,
@@ -148,9 +152,10 @@ impl Member {
             held_since: None,
             confirm: None,
             inputs: VecDeque::new(),
-            handed_out: LogIndex::ZERO,
-            applied: LogIndex::ZERO,
+            handed_out: applied,
+            applied,
             epoch: 0,
+            cutting: Cutting::start(applied, commands.unwrap_or_default(), base),
             touched: true,
             timer: None,
             clock_at: None,
@@ -161,6 +166,18 @@ impl Member {
             over: None,
         };
         member.shared.metrics.active.increment(1.0);
+        if let (Store::Disk(log), Some(disk)) = (&member.store, &io.disk)
+            && !applied.is_zero()
+        {
+            // Before anything is applied to it.
+            let state = StoredState {
+                store: disk.reader(),
+                group: log.group(),
+                chunks,
+                last: applied,
+            };
+            member.machine.restore(state);
+        }
         member.carry_out(&mut outputs, io);
         Ok(member)
     }
@@ -168,6 +185,9 @@ impl Member {
     /// Tells the core something and carries out what it asks for.
     pub(super) fn handle(&mut self, input: Input, io: &mut Io) {
         self.touched = true;
+        let Some(input) = self.cutting.defer(input) else {
+            return;
+        };
         let mut outputs = std::mem::take(&mut io.outputs);
         self.core.handle(io.now, input, &mut outputs);
         self.carry_out(&mut outputs, io);
@@ -253,13 +273,16 @@ impl Member {
     }
 
     /// The end of what was to be stored.
-    pub(super) fn on_stored(&mut self, done: Done) {
-        match done.result {
-            Ok(()) => {
-                self.shared.metrics.store_time.record(done.took);
-                self.confirm = self.confirm.max(done.token);
+    pub(super) fn on_stored(&mut self, done: Done, io: &mut Io) {
+        if done.result.is_ok() {
+            self.shared.metrics.store_time.record(done.took);
+        }
+        match (done.purpose, done.result) {
+            (Purpose::Install(name), result) => self.on_installed(name, result, io),
+            (Purpose::Step(token), Ok(())) => self.confirm = self.confirm.max(token),
+            (Purpose::Step(_), Err(error)) => {
+                self.halt(Halted::Storage(error.to_string().into()));
             }
-            Err(error) => self.halt(Halted::Storage(error.to_string().into())),
         }
     }
 
@@ -280,12 +303,16 @@ impl Member {
     /// The end of a round: proposes what has come together, confirms what is stored, and shows
     /// what has changed. Says whether the group goes on.
     pub(super) fn finish_round(&mut self, io: &mut Io) -> bool {
+        if self.cutting.is_frozen() {
+            return self.over.is_none();
+        }
         self.tell_time(io);
         let applied = self.machine.applied(self.epoch);
         if applied > self.applied && applied <= self.handed_out {
             self.applied = applied;
             self.handle(Input::Applied(applied), io);
         }
+        self.look_after_log(io);
         loop {
             if !self.batch.is_empty() && !self.holds_back(io.now) {
                 self.propose_batch(io);
@@ -357,7 +384,14 @@ impl Member {
         self.handed_out = LogIndex::ZERO;
         self.applied = LogIndex::ZERO;
         self.epoch += 1;
+        self.cutting.start_over();
         self.machine.start_over();
+    }
+
+    /// Everything up to here counts as handed out and applied.
+    pub(super) fn note_applied(&mut self, upto: LogIndex) {
+        self.handed_out = self.handed_out.max(upto);
+        self.applied = self.applied.max(upto);
     }
 
     /// The leader as programs see it. Making an id of a key costs much more than comparing one.
@@ -398,6 +432,8 @@ impl Member {
             shown.log = log;
             changed
         });
+        let log_entries = status.last.index.distance(status.base);
+        self.shared.metrics.log_entries.set(log_entries as f64);
         let mut shown = self.shared.status.lock();
         let members = if shown.membership_index == status.membership_index.0
             && shown.lineage.map(|id| *id.as_bytes()) == Some(status.lineage.0)
@@ -421,6 +457,8 @@ impl Member {
             leader,
             last: status.last_command.into(),
             committed: status.committed.into(),
+            log_entries,
+            snapshot: self.cutting.snapshot().into(),
             members,
             membership_index: status.membership_index.0,
             quiet: status.quiet,
@@ -435,6 +473,7 @@ impl Member {
             .as_ref()
             .is_none_or(|leaving| leaving.keeps_place);
         // Ends what waits, telling what surely is not done from what cannot be known.
+        drop(self.cutting.thaw());
         self.handle(Input::StorageFailed, io);
         let code = match over {
             Over::Left => reasons::GroupNotFound::REASON.code,

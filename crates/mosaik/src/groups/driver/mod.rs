@@ -9,10 +9,12 @@
 
 mod bond;
 mod catalog;
+mod cutting;
 mod handshake;
 mod inbox;
 mod io;
 mod lanes;
+mod marks;
 mod member;
 mod outputs;
 mod peers;

@@ -18,9 +18,9 @@ use {
         network::close::ProtocolViolation,
     },
     bytes::Bytes,
-    mosaik_primitives::Digest,
+    mosaik_primitives::{Digest, time::Instant},
     mosaik_protocol::consensus::{
-        self, CommittedEntry, Input, LogIndex, Message, Outcome, Output, Outputs, ProposalId,
+        self, Body, CommittedEntry, Input, LogIndex, Message, Outcome, Output, Outputs, ProposalId,
         ReadId, ReadOutcome, Token, Write,
     },
     std::sync::Arc,
@@ -31,7 +31,7 @@ impl Member {
     pub(super) fn carry_out(&mut self, outputs: &mut Outputs, io: &mut Io) {
         for output in outputs.drain(..) {
             match output {
-                Output::Send(message) => self.send(&message),
+                Output::Send(message) => self.send(&message, io.now),
                 Output::Persist { token, writes } => {
                     self.persist(token, writes, io);
                 }
@@ -44,6 +44,7 @@ impl Member {
                     self.fetch((from, upto), max_bytes, io);
                 }
                 Output::FetchSnapshot { meta, source } => {
+                    self.cutting.want(meta.clone());
                     self.machine.synchronise(*meta, source);
                 }
                 Output::Proposal(id, outcome) => self.resolve(id, outcome, io),
@@ -55,7 +56,7 @@ impl Member {
     }
 
     /// Queues a message. What finds no room or no bond is lost, which the core makes good.
-    fn send(&self, message: &Message) {
+    fn send(&mut self, message: &Message, now: Instant) {
         let up = self
             .bonds
             .get(&message.to.peer)
@@ -63,6 +64,9 @@ impl Member {
         let Some(up) = up else {
             return;
         };
+        if matches!(message.body, Body::Snapshot(_)) {
+            self.cutting.note_offer(now);
+        }
         let message = message.encode();
         let len = message.len() as u64;
         let slot = up.slot;
@@ -120,6 +124,7 @@ impl Member {
             self.start_over();
         }
         self.handed_out = last.entry.index;
+        self.cutting.marks.note(&entries);
         let handed_out = last.before.0 + u64::from(last.count);
         let applied = u64::from(self.shared.progress.borrow().committed);
         let metrics = &self.shared.metrics;
@@ -170,6 +175,7 @@ impl Member {
                 Event::Leader { leader, term }
             }
             News::Membership(_) => Event::Membership,
+            News::Continued { from, into } => self.continue_as(digest(from), digest(into)),
             News::Lineage(lineage) => {
                 self.machine.change_lineage(digest(lineage));
                 Event::Lineage(digest(lineage))
@@ -225,6 +231,20 @@ impl Member {
             _ => return,
         };
         self.shared.tell(shown);
+    }
+
+    /// The member goes on from its own log, with the state as it is.
+    fn continue_as(&mut self, from: Digest, into: Digest) -> Event {
+        tracing::warn!(
+            group = ?self.config.group_id(), %from, %into,
+            "goes on from its own log in a lineage of its own",
+        );
+        self.machine.continue_lineage(into);
+        if let Some(position) = self.cutting.want_nothing() {
+            // Of the lineage that was left.
+            self.inputs.push_back(Input::SnapshotFailed(position));
+        }
+        Event::Continued { from, into }
     }
 
     fn count_leader(&self, leader: Option<PeerId>, local: PeerId) {

@@ -15,13 +15,13 @@ use {
             Config,
             error::Halted,
             setup::Join,
-            store::{self, Disk, DiskLog, Done, Store},
+            store::{self, Disk, Done, Opened, Store},
         },
         network::links::Links,
     },
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
-    mosaik_protocol::consensus::{Input, Restored},
+    mosaik_protocol::consensus::Restored,
     mosaik_storage::{DiskStore, StoreError},
     std::{
         collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -137,7 +137,7 @@ impl Driver {
             }
             for done in stored {
                 if let Some(slot) = self.by_id.get(&done.group).copied() {
-                    self.with(slot, |member, _| member.on_stored(done));
+                    self.with(slot, |member, io| member.on_stored(done, io));
                 }
             }
             for (_, join) in std::mem::take(&mut self.settling) {
@@ -204,14 +204,21 @@ impl Driver {
                 slot,
                 position,
                 installed,
-            } => self.with(slot, |member, io| {
-                let input = if installed {
-                    Input::SnapshotInstalled(position)
-                } else {
-                    Input::SnapshotFailed(position)
-                };
-                member.handle(input, io);
-            }),
+            } => self.with(slot, |member, io| member.on_synced(position, installed, io)),
+            Command::MayCut { slot, epoch, safe } => {
+                self.with(slot, |member, _| member.on_may_cut(epoch, safe));
+            }
+            Command::Saved {
+                slot,
+                group,
+                name,
+                saved,
+            } => {
+                if let Some(disk) = &mut self.io.disk {
+                    disk.end_saving(&group);
+                }
+                self.with(slot, |member, io| member.on_saved(name, saved, io));
+            }
             Command::Resolved { peer, slot } => {
                 self.with(slot, |member, io| member.want(peer, io));
             }
@@ -251,7 +258,7 @@ impl Driver {
     /// Reads what the group goes on from; from a disk in a thread that may wait for it.
     fn open(&mut self, join: Box<Join>) {
         let Some(disk) = self.io.disk.as_ref().filter(|_| join.durable) else {
-            self.start(join, Store::memory(), Restored::default());
+            self.start(join, (Store::memory(), Restored::default(), 0));
             return;
         };
         if disk.is_busy(join.config.group_id()) {
@@ -271,11 +278,15 @@ impl Driver {
         });
     }
 
-    fn opened(&mut self, join: Box<Join>, opened: Result<Box<(DiskLog, Restored)>, StoreError>) {
+    fn opened(&mut self, join: Box<Join>, opened: Result<Box<Opened>, StoreError>) {
         match opened {
             Ok(opened) => {
-                let (log, restored) = *opened;
-                self.start(join, Store::Disk(log), restored);
+                let Opened {
+                    log,
+                    restored,
+                    chunks,
+                } = *opened;
+                self.start(join, (Store::Disk(log), restored, chunks));
             }
             Err(error) => {
                 self.by_id.remove(join.config.group_id());
@@ -294,9 +305,9 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, join: Box<Join>, store: Store, restored: Restored) {
+    fn start(&mut self, join: Box<Join>, from: (Store, Restored, u32)) {
         let (slot, id) = (join.slot, *join.config.group_id());
-        match Member::start(join, (store, restored), &mut self.io) {
+        match Member::start(join, from, &mut self.io) {
             Ok(member) => {
                 self.members.insert(slot, member);
                 self.dirty.insert(slot);

@@ -9,6 +9,7 @@ use {
             driver::{Command, Wish},
             error::Halted,
             event::Event,
+            index::Index,
             machine::StateMachine,
             status::peer_id,
             sync::{Message, Session, StateSync, StateSyncProvider, StateSyncSession},
@@ -46,17 +47,13 @@ impl<M: StateMachine> Replica<M> {
         &mut self,
         meta: &SnapshotMeta,
         source: Member,
-    ) -> Result<Option<CaughtUp>, Halted> {
+    ) -> Result<(), Halted> {
         let position = meta.last;
-        if self.durability != Durability::Memory {
-            // The state would have to be on this member's disk before it counts as held. Nothing
-            // cuts the logs of groups that keep them on disk.
-            let installed = false;
-            return Ok(Some(CaughtUp {
-                position,
-                installed,
-            }));
+        if self.durability == Durability::Disk && !self.initial.can_save() {
+            // The state has to be on this member's disk before it counts as held.
+            return Err(Halted::CannotSave);
         }
+        self.parts.touched = false;
         self.parts.source = peer_id(&source).unwrap_or(self.parts.outlet.local);
         let target = Cursor::new(position.term.into(), meta.commands.into());
         let (sync, parts) = (&self.sync, &mut self.parts);
@@ -69,7 +66,44 @@ impl<M: StateMachine> Replica<M> {
             position,
             target,
         });
-        Ok(None)
+        Ok(())
+    }
+
+    /// Whether a session has begun to change the state and has not come to its end, so that the
+    /// state is good for nothing.
+    pub(in crate::groups) const fn is_torn(&self) -> bool {
+        self.catching_up.is_some() && self.parts.touched
+    }
+
+    /// The log has led beyond what a session was to reach: it is not needed any more. Not for a
+    /// session that has changed the state already.
+    pub(in crate::groups) fn abandon_before(&mut self, upto: Index) -> Option<CaughtUp> {
+        let overtaken = |catching_up: &CatchingUp<M>| catching_up.target.index() < upto;
+        if self.is_torn() || !self.catching_up.as_ref().is_some_and(overtaken) {
+            return None;
+        }
+        let position = self.catching_up.take()?.position;
+        self.is_partial = false;
+        Some(CaughtUp {
+            position,
+            installed: false,
+        })
+    }
+
+    /// The member goes on from its own log, in another lineage: what it was catching up with is of
+    /// the one that it left.
+    pub(in crate::groups) fn continue_lineage(&mut self, lineage: Digest) -> Result<(), Halted> {
+        if let Some(digests) = &mut self.digests {
+            digests.start_over(Some(lineage));
+        }
+        if self.is_torn() {
+            let why = "the member went on from its own log while its state was being replaced by \
+                       that of others; restart this node";
+            return Err(Halted::Other(why.into()));
+        }
+        self.catching_up = None;
+        self.is_partial = false;
+        Ok(())
     }
 
     /// The member belongs to another lineage from now on. What a session has reached of the one

@@ -7,6 +7,7 @@
 mod catching_up;
 mod digests;
 mod parts;
+mod saving;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use {
     digests::Digests,
     mosaik_protocol::consensus::{CommittedEntry, EntryBody},
     parts::Parts,
+    saving::Initial,
     std::panic::catch_unwind,
 };
 pub(super) use {catching_up::CaughtUp, parts::Outlet};
@@ -51,6 +53,8 @@ pub(super) struct Replica<M: StateMachine> {
     keeps_commands: bool,
     /// Where states are compared.
     digests: Option<Digests>,
+    /// The state before the first command.
+    initial: Initial,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -67,9 +71,11 @@ impl<M: StateMachine> Replica<M> {
             log: Box::new(log),
             applying: Applying::new(network, *config.group_id(), Cursor::zero()),
             source: outlet.local,
+            touched: false,
             outlet,
         };
         Self {
+            initial: Initial::default(),
             provider: sync.create_provider(&parts),
             sync,
             parts,
@@ -121,6 +127,7 @@ impl<M: StateMachine> Replica<M> {
                 }
             }
         }
+        self.check_gapless(entries, commands.is_empty())?;
         self.keep(&commands)?;
         while let Some(digests) = &self.digests {
             let room = digests.room(self.committed().index());
@@ -140,6 +147,18 @@ impl<M: StateMachine> Replica<M> {
                 message: message.into(),
             }),
         }
+    }
+
+    /// Whether commands are missing between the state and the entries that are to be applied.
+    fn check_gapless(&self, entries: &[CommittedEntry], is_known: bool) -> Result<(), Halted> {
+        let applied = self.committed().index();
+        let first = entries.first().map(|first| Index::from(first.before));
+        if is_known || first.is_none_or(|before| before <= applied) {
+            return Ok(());
+        }
+        let why =
+            format!("commands are missing after {applied}: the state is not what it should be");
+        Err(Halted::Other(why.into()))
     }
 
     /// Appends commands that are to be applied to the program's store. A store that outlives the
@@ -239,20 +258,23 @@ impl<M: StateMachine> Replica<M> {
 
     /// Makes the state what it was before the first command, if it can be.
     pub(super) fn start_over(&mut self) -> Result<(), Halted> {
+        let was_torn = self.is_torn() || self.is_partial && self.parts.touched;
         self.catching_up = None;
         self.is_partial = false;
+        self.parts.touched = false;
         if let Some(digests) = &mut self.digests {
             digests.start_over(None);
         }
-        if self.committed().is_zero() {
+        if self.committed().is_zero() && !was_torn {
             return Ok(());
         }
         let applying = &self.parts.applying;
         let (network, group) = (*applying.network_id(), *applying.group_id());
         self.parts.applying = Applying::new(network, group, Cursor::zero());
         let (machine, log) = (&mut self.parts.machine, &mut *self.parts.log);
+        let initial = &self.initial;
         let started = guarded("state machine", || {
-            let started = machine.start_over();
+            let started = machine.start_over() || initial.restore(machine);
             log.reset_to(Cursor::zero());
             started && log.last().is_zero()
         })?;

@@ -38,6 +38,8 @@ pub(super) struct Parts<M: StateMachine> {
     pub(super) applying: Applying,
     /// Who offered the snapshot that is being caught up with.
     pub(super) source: PeerId,
+    /// Whether the machine or the log was given out to be changed since this was last unset.
+    pub(super) touched: bool,
     pub(super) outlet: Outlet,
 }
 
@@ -84,6 +86,7 @@ impl<M: StateMachine> SyncContext<M::StateSync> for Parts<M> {
     }
 
     fn state_machine_mut(&mut self) -> &mut M {
+        self.touched = true;
         &mut self.machine
     }
 
@@ -92,6 +95,7 @@ impl<M: StateMachine> SyncContext<M::StateSync> for Parts<M> {
     }
 
     fn log_mut(&mut self) -> &mut dyn Storage<M::Command> {
+        self.touched = true;
         &mut *self.log
     }
 
@@ -158,6 +162,7 @@ impl<M: StateMachine> SyncSessionContext<M::StateSync> for Parts<M> {
     fn set_committed(&mut self, position: Cursor) {
         let network = *self.applying.network_id();
         let group = *self.applying.group_id();
+        self.touched = true;
         self.applying = Applying::new(network, group, position);
     }
 }

@@ -8,8 +8,8 @@ use {
         self, Entry, HardState, LogIndex, Position, Restored, Term, Token, Write,
     },
     mosaik_storage::{
-        Completion, DiskStore, GroupState, Incarnation, LogStore, StoreError, SubmitError,
-        WriteBatch,
+        Completion, DiskStore, GroupState, Incarnation, LogStore, SnapshotMeta, StoreError,
+        SubmitError, WriteBatch,
     },
     std::collections::{HashMap, VecDeque},
 };
@@ -17,12 +17,20 @@ use {
 /// Bytes of a log read at a time when a member starts.
 const READ_BYTES: usize = 8 << 20;
 
-/// The end of what a core asked to be stored.
+/// What a batch was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A step of the core, by its name; `None` where more of it follows.
+    Step(Option<Token>),
+    /// A state that was staged, by the name of whoever had that done.
+    Install(u64),
+}
+
+/// The end of what was to be stored.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) group: Digest,
-    /// The core's name for it; `None` where more of it follows.
-    pub(crate) token: Option<Token>,
+    pub(crate) purpose: Purpose,
     pub(crate) result: Result<(), StoreError>,
     pub(crate) took: Duration,
 }
@@ -31,7 +39,7 @@ pub(crate) struct Done {
 #[derive(Debug)]
 struct Waiting {
     group: Digest,
-    token: Option<Token>,
+    purpose: Purpose,
     since: Instant,
 }
 
@@ -44,6 +52,8 @@ pub(crate) struct Disk {
     overflow: VecDeque<(WriteBatch, Waiting)>,
     /// Batches that were refused at once.
     refused: Vec<Done>,
+    /// Groups of which a state is being staged, by another handle.
+    saving: Vec<Digest>,
 }
 
 impl Disk {
@@ -53,6 +63,7 @@ impl Disk {
             waiting: HashMap::new(),
             overflow: VecDeque::new(),
             refused: Vec::new(),
+            saving: Vec::new(),
         }
     }
 
@@ -74,19 +85,58 @@ impl Disk {
             let token = batches.peek().is_none().then_some(token);
             let waiting = Waiting {
                 group: log.group,
-                token,
+                purpose: Purpose::Step(token),
                 since: now,
             };
             self.submit(batch, waiting);
         }
     }
 
-    /// Whether something of a group is still being stored, so that reading it now would show
-    /// what is about to be replaced.
+    /// Makes the state that was staged for a group the one that it goes on from, in one step with
+    /// what its core has to know of it, and after everything that was to be stored before. Where
+    /// the log does not lead to it, the log is emptied.
+    pub(crate) fn install(
+        &mut self,
+        log: &DiskLog,
+        meta: &consensus::SnapshotMeta,
+        (chunks, name): (u32, u64),
+        now: Instant,
+    ) {
+        let batch = WriteBatch::new(log.group).install(SnapshotMeta {
+            last: mosaik_storage::Position {
+                index: meta.last.index.0,
+                term: meta.last.term.0,
+            },
+            chunks,
+            meta: meta.encode(),
+        });
+        let waiting = Waiting {
+            group: log.group,
+            purpose: Purpose::Install(name),
+            since: now,
+        };
+        self.submit(batch, waiting);
+    }
+
+    /// Whether something of a group is still being stored or staged, so that reading it now would
+    /// show what is about to be replaced.
     pub(crate) fn is_busy(&self, group: &Digest) -> bool {
         let overflow = self.overflow.iter().map(|(_, waiting)| waiting);
         let mut all = self.waiting.values().chain(overflow);
-        all.any(|waiting| waiting.group == *group)
+        all.any(|waiting| waiting.group == *group) || self.saving.contains(group)
+    }
+
+    /// A state of this log's group is about to be staged, by another handle.
+    pub(crate) fn start_saving(&mut self, log: &DiskLog) -> Digest {
+        self.saving.push(log.group);
+        log.group
+    }
+
+    /// The staging of a state has ended.
+    pub(crate) fn end_saving(&mut self, group: &Digest) {
+        if let Some(at) = self.saving.iter().position(|saving| saving == group) {
+            self.saving.swap_remove(at);
+        }
     }
 
     /// Forgets a group.
@@ -94,7 +144,7 @@ impl Disk {
         let batch = WriteBatch::new(group).remove();
         let waiting = Waiting {
             group,
-            token: None,
+            purpose: Purpose::Step(None),
             since: now,
         };
         self.submit(batch, waiting);
@@ -128,7 +178,7 @@ impl Disk {
                 };
                 self.refused.push(Done {
                     group: waiting.group,
-                    token: waiting.token,
+                    purpose: waiting.purpose,
                     result: Err(reason),
                     took: Duration::ZERO,
                 });
@@ -164,7 +214,7 @@ impl Disk {
             let waiting = self.waiting.remove(&token.0)?;
             Some(Done {
                 group,
-                token: waiting.token,
+                purpose: waiting.purpose,
                 result,
                 took: now.since(waiting.since),
             })
@@ -187,13 +237,22 @@ pub(crate) struct DiskLog {
     hard_state: Option<Bytes>,
 }
 
+/// What a member goes on from.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) log: DiskLog,
+    pub(crate) restored: Restored,
+    /// Chunks of the state that goes with the snapshot.
+    pub(crate) chunks: u32,
+}
+
 /// Opens a group of the store, made where there is none, and reads what its member goes on from.
 /// May block.
 pub(crate) fn open(
-    store: &mut DiskStore,
+    store: &mut impl LogStore,
     group: Digest,
     fresh: u64,
-) -> Result<(DiskLog, Restored), StoreError> {
+) -> Result<Opened, StoreError> {
     let state = store.open(group, Incarnation(fresh))?;
     let unreadable = |what: &str| StoreError::Corrupt {
         file: "the node's store".to_owned(),
@@ -223,11 +282,16 @@ pub(crate) fn open(
         snapshot,
         entries,
     };
-    Ok((log, restored))
+    let chunks = state.snapshot.map_or(0, |snapshot| snapshot.chunks);
+    Ok(Opened {
+        log,
+        restored,
+        chunks,
+    })
 }
 
 fn read_all(
-    store: &mut DiskStore,
+    store: &mut impl LogStore,
     group: Digest,
     state: &GroupState,
 ) -> Result<Vec<Entry>, StoreError> {

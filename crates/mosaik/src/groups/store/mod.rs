@@ -3,10 +3,14 @@
 //! All members of a node that last beyond its process share one store and its fsyncs. Absent on
 //! purpose: what entries mean.
 
+mod chunks;
 mod disk;
 mod memory;
 
-pub(crate) use disk::{Disk, DiskLog, Done, fetch, open};
+pub(crate) use {
+    chunks::{ChunkReader, ChunkWriter, Saved},
+    disk::{Disk, DiskLog, Done, Opened, Purpose, fetch, open},
+};
 use {
     memory::MemoryLog,
     mosaik_protocol::consensus::{Entry, LogIndex, Write},

@@ -1,0 +1,125 @@
+//! Members that keep their logs on disk.
+
+use {
+    super::{
+        ledger::{Ledger, MANY, Member, formed, join, on_disk},
+        support::{groups::Directory, network_id, nodes, until, within},
+    },
+    mosaik::{Network, groups::Halted},
+};
+
+async fn online(node: &Network, saves: bool) -> Member {
+    let member = join(node, saves);
+    within("online", member.group.when().online()).await;
+    member
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_goes_on_from_its_snapshot_and_what_follows_it() {
+    let (network, directory) = (network_id(), Directory::new());
+    for start in 0..3 {
+        let node = on_disk(network, &directory.0, None).await;
+        let member = online(&node, true).await;
+        assert_eq!(member.ledger().await, Ledger::of(0..start * MANY));
+        if start > 0 {
+            let trace = member.trace();
+            assert!(trace.restored == 1 && trace.applied < MANY, "{trace:?}");
+        }
+        member.enter(start * MANY..(start + 1) * MANY).await;
+        member.is_cut().await;
+        drop(member);
+        node.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_away_while_the_others_cut_their_logs_comes_back() {
+    let network = network_id();
+    let directories = [Directory::new(), Directory::new(), Directory::new()];
+    let mut nodes: Vec<Network> = Vec::new();
+    for directory in &directories {
+        nodes.push(on_disk(network, &directory.0, nodes.first()).await);
+    }
+    let mut members = formed(&nodes, true).await;
+    members[0].enter(0..5).await;
+    for member in &members {
+        within("applied", member.group.when().committed().reaches(5u64)).await;
+    }
+    drop(members.remove(2));
+    nodes.remove(2).close().await;
+    members[0].enter(5..5 + MANY).await;
+    for member in &members {
+        member.is_cut().await;
+    }
+    // Twice: what it has caught up with is on its disk.
+    for start in 0..2 {
+        let back = on_disk(network, &directories[2].0, nodes.first()).await;
+        let member = online(&back, true).await;
+        assert_eq!(member.ledger().await, Ledger::of(0..5 + MANY + start));
+        let trace = member.trace();
+        assert_eq!((trace.sessions, trace.restored), (1 - start, start));
+        member.enter([5 + MANY + start]).await;
+        drop(member);
+        back.close().await;
+    }
+    assert_eq!(members[1].ledger().await, Ledger::of(0..7 + MANY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_joiner_puts_what_it_gets_on_its_disk() {
+    let network = network_id();
+    let directories = [Directory::new(), Directory::new()];
+    let first = on_disk(network, &directories[0].0, None).await;
+    let one = online(&first, true).await;
+    one.enter(0..MANY).await;
+    one.is_cut().await;
+    let second = on_disk(network, &directories[1].0, Some(&first)).await;
+    let two = online(&second, true).await;
+    assert_eq!(two.ledger().await, Ledger::of(0..MANY));
+    assert!(two.trace().sessions >= 1 && two.trace().saved >= 2);
+    until("both vote", || one.group.status().voters().count() == 2).await;
+    drop((one, two));
+    first.close().await;
+    second.close().await;
+    let first = on_disk(network, &directories[0].0, None).await;
+    let second = on_disk(network, &directories[1].0, Some(&first)).await;
+    let nodes = [first, second];
+    let members = formed(&nodes, true).await;
+    members[1].enter([MANY]).await;
+    for member in &members {
+        assert_eq!(member.ledger().await, Ledger::of(0..=MANY));
+        assert_eq!(member.trace().restored, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_cannot_be_saved_keeps_its_log() {
+    let (network, directory) = (network_id(), Directory::new());
+    let node = on_disk(network, &directory.0, None).await;
+    let member = online(&node, false).await;
+    member.enter(0..2 * MANY).await;
+    let status = member.group.status();
+    assert!(status.log_entries > 2 * MANY && status.snapshot.is_zero());
+    drop(member);
+    node.close().await;
+    let node = on_disk(network, &directory.0, None).await;
+    let member = online(&node, false).await;
+    assert_eq!(member.ledger().await, Ledger::of(0..2 * MANY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_cannot_be_saved_says_so_where_it_would_have_to_be() {
+    let network = network_id();
+    let nodes = nodes(network, 1).await;
+    let members = formed(&nodes, false).await;
+    members[0].enter(0..MANY).await;
+    members[0].is_cut().await;
+    let directory = Directory::new();
+    let second = on_disk(network, &directory.0, nodes.first()).await;
+    let late = join(&second, false);
+    until("it has stopped", || {
+        late.group.status().halted == Some(Halted::CannotSave)
+    })
+    .await;
+    members[0].enter([1]).await;
+}

@@ -1,0 +1,321 @@
+//! A machine with a state synchronisation that hands over the state itself, so that logs can be
+//! cut; and how tests join groups of it.
+
+use {
+    super::support::{groups::quick, isolated, until, within},
+    core::{
+        pin::Pin,
+        task::{Context, Poll},
+        time::Duration,
+    },
+    mosaik::{
+        Digest, Network, PeerId, UniqueId,
+        groups::{
+            ApplyContext, Consistency, Cursor, Group, Index, StateMachine, StateSync,
+            StateSyncProvider, StateSyncSession, SyncContext, SyncProviderContext,
+            SyncSessionContext, Term,
+        },
+    },
+    serde::{Deserialize, Serialize},
+    std::{
+        io,
+        path::Path,
+        sync::{Arc, Mutex},
+    },
+    tokio::time::{Sleep, sleep},
+};
+
+/// Bytes of padding in a command: so many fill a log quickly.
+pub const PADDING: usize = 128 << 10;
+/// Commands after which a log has been cut, with a margin.
+pub const MANY: u64 = 48;
+
+/// What the machine of a node was asked to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trace {
+    pub applied: u64,
+    pub sessions: u64,
+    pub saved: u64,
+    pub restored: u64,
+}
+
+pub type Traced = Arc<Mutex<Trace>>;
+
+/// The state: what it adds up to, and what came in which order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    pub sum: u64,
+    pub entries: u64,
+    pub order: u64,
+}
+
+impl Ledger {
+    /// After these, in this order.
+    pub fn of(values: impl IntoIterator<Item = u64>) -> Self {
+        let mut ledger = Self::default();
+        values.into_iter().for_each(|value| ledger.enter(value));
+        ledger
+    }
+
+    fn enter(&mut self, value: u64) {
+        self.sum += value;
+        self.entries += 1;
+        self.order = self.order.wrapping_mul(31).wrapping_add(value + 1);
+    }
+}
+
+/// Keeps a ledger.
+#[derive(Clone)]
+pub struct Bookkeeper {
+    pub ledger: Ledger,
+    /// Whether it saves its state.
+    pub saves: bool,
+    pub trace: Traced,
+}
+
+impl Bookkeeper {
+    fn note(&self, note: impl FnOnce(&mut Trace)) {
+        note(&mut self.trace.lock().expect("not poisoned"));
+    }
+}
+
+/// A value, and something that takes room.
+pub type Command = (u64, Vec<u8>);
+
+impl StateMachine for Bookkeeper {
+    type Command = Command;
+    type Query = ();
+    type QueryResult = Ledger;
+    type StateSync = HandOver;
+
+    fn signature(&self) -> UniqueId {
+        UniqueId::from("bookkeeper")
+    }
+
+    fn apply(&mut self, (value, _): Command, _: &dyn ApplyContext) {
+        self.ledger.enter(value);
+        self.note(|trace| trace.applied += 1);
+    }
+
+    fn query(&self, (): ()) -> Ledger {
+        self.ledger
+    }
+
+    fn save(&self, out: &mut dyn io::Write) -> io::Result<bool> {
+        if !self.saves {
+            return Ok(false);
+        }
+        self.note(|trace| trace.saved += 1);
+        let Ledger {
+            sum,
+            entries,
+            order,
+        } = self.ledger;
+        out.write_all(&sum.to_le_bytes())?;
+        out.write_all(&entries.to_le_bytes())?;
+        out.write_all(&order.to_le_bytes())?;
+        Ok(true)
+    }
+
+    fn restore(&mut self, from: &mut dyn io::Read) -> io::Result<bool> {
+        let mut number = [0; 8];
+        from.read_exact(&mut number)?;
+        self.ledger.sum = u64::from_le_bytes(number);
+        from.read_exact(&mut number)?;
+        self.ledger.entries = u64::from_le_bytes(number);
+        from.read_exact(&mut number)?;
+        self.ledger.order = u64::from_le_bytes(number);
+        self.note(|trace| trace.restored += 1);
+        Ok(true)
+    }
+
+    fn state_sync(&self) -> HandOver {
+        HandOver {
+            trace: Arc::clone(&self.trace),
+        }
+    }
+}
+
+/// Hands the state over in one message.
+pub struct HandOver {
+    trace: Traced,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Say {
+    Please,
+    Here(Cursor, Ledger),
+}
+
+pub struct Giver;
+
+/// Asks everyone until somebody has enough.
+pub struct Taker {
+    target: Cursor,
+    got: Option<(Cursor, Ledger)>,
+    ask_at: Pin<Box<Sleep>>,
+}
+
+impl StateSync for HandOver {
+    type Machine = Bookkeeper;
+    type Message = Say;
+    type Provider = Giver;
+    type Session = Taker;
+
+    fn signature(&self) -> UniqueId {
+        UniqueId::from("hand over")
+    }
+
+    fn create_provider(&self, _: &dyn SyncContext<Self>) -> Giver {
+        Giver
+    }
+
+    fn create_session(
+        &self,
+        _: &mut dyn SyncSessionContext<Self>,
+        target: Cursor,
+        _: Index,
+        _: Vec<(Command, Term)>,
+    ) -> Taker {
+        self.trace.lock().expect("not poisoned").sessions += 1;
+        Taker {
+            target,
+            got: None,
+            ask_at: Box::pin(sleep(Duration::ZERO)),
+        }
+    }
+}
+
+impl StateSyncProvider for Giver {
+    type Owner = HandOver;
+
+    fn receive(
+        &mut self,
+        message: Say,
+        sender: PeerId,
+        cx: &mut dyn SyncProviderContext<HandOver>,
+    ) -> Result<(), Say> {
+        let Say::Please = message else {
+            return Err(message);
+        };
+        let here = Say::Here(cx.committed(), cx.state_machine().ledger);
+        cx.send_to(sender, here).expect("it encodes");
+        Ok(())
+    }
+
+    fn safe_to_prune_prefix(&self, cx: &mut dyn SyncProviderContext<HandOver>) -> Option<Index> {
+        Some(cx.committed().index())
+    }
+}
+
+impl StateSyncSession for Taker {
+    type Owner = HandOver;
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        driver: &mut dyn SyncSessionContext<HandOver>,
+    ) -> Poll<Cursor> {
+        if let Some((at, ledger)) = self.got.take() {
+            driver.state_machine_mut().ledger = ledger;
+            driver.set_committed(at);
+            return Poll::Ready(at);
+        }
+        while self.ask_at.as_mut().poll(cx).is_ready() {
+            driver.broadcast(Say::Please).expect("it encodes");
+            self.ask_at.set(sleep(Duration::from_millis(200)));
+        }
+        Poll::Pending
+    }
+
+    fn receive(&mut self, said: Say, _: PeerId, _: &mut dyn SyncSessionContext<HandOver>) {
+        if let Say::Here(at, ledger) = said
+            && at.index() >= self.target.index()
+        {
+            self.got = Some((at, ledger));
+        }
+    }
+
+    fn buffer(
+        &mut self,
+        _: Cursor,
+        _: Vec<(Command, Term)>,
+        _: &mut dyn SyncSessionContext<HandOver>,
+    ) {
+    }
+}
+
+/// A member, and what its machine was asked to do.
+pub struct Member {
+    pub group: Group<Bookkeeper>,
+    pub trace: Traced,
+}
+
+impl Member {
+    pub fn trace(&self) -> Trace {
+        *self.trace.lock().expect("not poisoned")
+    }
+
+    /// The ledger as of everything that was committed anywhere.
+    pub async fn ledger(&self) -> Ledger {
+        let answer = within("an answer", self.group.query((), Consistency::Strong)).await;
+        answer.expect("an answer").into()
+    }
+
+    /// Enters these values, each with its padding.
+    pub async fn enter(&self, values: impl IntoIterator<Item = u64>) {
+        for value in values {
+            let entered = within("a command", self.group.execute((value, vec![7; PADDING])));
+            entered.await.expect("executed");
+        }
+    }
+
+    /// Waits until the log is cut.
+    pub async fn is_cut(&self) {
+        until("the log is cut", || {
+            let status = self.group.status();
+            !status.snapshot.is_zero() && status.log_entries < MANY
+        })
+        .await;
+    }
+}
+
+/// Joins the group; `saves` says whether the machine saves its state.
+pub fn join(node: &Network, saves: bool) -> Member {
+    let trace = Traced::default();
+    let machine = Bookkeeper {
+        ledger: Ledger::default(),
+        saves,
+        trace: Arc::clone(&trace),
+    };
+    let group = node
+        .groups()
+        .with_key("the key")
+        .with_state_machine(machine)
+        .with_consensus_config(quick())
+        .join();
+    Member { group, trace }
+}
+
+/// Members on these nodes that take commands.
+pub async fn formed(nodes: &[Network], saves: bool) -> Vec<Member> {
+    let members: Vec<_> = nodes.iter().map(|node| join(node, saves)).collect();
+    for member in &members {
+        within("online", member.group.when().online()).await;
+    }
+    members
+}
+
+/// A node that keeps its groups in a directory.
+pub async fn on_disk(network: Digest, directory: &Path, peer: Option<&Network>) -> Network {
+    let mut discovery = mosaik::discovery::Config::builder();
+    if let Some(peer) = peer {
+        discovery = discovery.with_bootstrap(peer.local().addr());
+    }
+    isolated(network)
+        .with_discovery(discovery)
+        .with_data_dir(directory)
+        .build()
+        .await
+        .expect("a node starts on loopback")
+}

@@ -1,0 +1,9 @@
+//! What groups are promised whose logs are cut: nothing is lost by it, in memory and on disk.
+
+#![allow(unreachable_pub, reason = "modules of one test binary")]
+
+mod durable;
+mod ledger;
+mod memory;
+#[path = "../support/mod.rs"]
+mod support;
