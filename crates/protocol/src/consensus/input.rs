@@ -78,7 +78,8 @@ pub enum Input {
         upto: LogIndex,
     },
     /// The snapshot asked for with [`Output::FetchSnapshot`] is stored durably, with its meta,
-    /// and is the state machine's state now.
+    /// and is the state machine's state now. Nothing happens when `Core::wants_snapshot` says that
+    /// it is not wanted any more.
     SnapshotInstalled(Position),
     /// It cannot be had now.
     SnapshotFailed(Position),

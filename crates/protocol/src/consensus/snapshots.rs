@@ -97,13 +97,11 @@ impl Core {
     }
 
     pub(super) fn on_snapshot_installed(&mut self, position: Position, out: &mut Outputs) {
+        let wanted = self.wants_snapshot(position);
         let Some(meta) = self.installing.take_if(|meta| meta.last == position) else {
             return;
         };
-        if matches!(self.role, Role::Retired(_) | Role::Leader(_)) {
-            return;
-        }
-        if position.index <= self.commit && !mutant!("snapshot-over-newer") {
+        if !wanted {
             return;
         }
         if self.log.term(position.index) == Some(position.term) {
@@ -133,11 +131,19 @@ impl Core {
         self.installing.take_if(|meta| meta.last == position);
     }
 
-    /// Whether a snapshot may be installed still: not when the log has overtaken it.
+    /// Whether a snapshot may be installed still: not when the log has overtaken it, nor while
+    /// this member leads or hands its log over.
+    ///
+    /// [`Input::SnapshotInstalled`] of a snapshot that is not wanted changes nothing: entries that
+    /// it covers are handed out all the same. A driver asks right before it replaces the state,
+    /// or leaves out commands that the state has seen.
+    ///
+    /// [`Input::SnapshotInstalled`]: super::Input::SnapshotInstalled
     pub fn wants_snapshot(&self, position: Position) -> bool {
-        self.installing
-            .as_ref()
-            .is_some_and(|meta| meta.last == position)
+        let follows = !matches!(self.role, Role::Retired(_) | Role::Leader(_));
+        let fetched = self.installing.as_ref();
+        follows
+            && fetched.is_some_and(|meta| meta.last == position)
             && (position.index > self.commit || mutant!("snapshot-over-newer"))
     }
 }

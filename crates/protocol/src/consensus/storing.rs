@@ -103,6 +103,16 @@ impl Storing {
         for (_, last) in &mut self.appends {
             *last = (*last).min(from.prev());
         }
+        self.withdraw(from.prev());
+    }
+
+    /// Drops confirmations held back of entries behind `last`: by the time they could leave, those
+    /// entries are gone.
+    fn withdraw(&mut self, last: LogIndex) {
+        self.held.retain(|(_, message)| match message.body {
+            Body::AppendAck { matched } | Body::HeartbeatAck { matched, .. } => matched <= last,
+            _ => true,
+        });
     }
 
     /// The log is emptied; what follows `after` counts as stored: a snapshot holds it.
@@ -110,6 +120,7 @@ impl Storing {
         self.writes.push(Write::Reset(after));
         self.appends.clear();
         self.durable = after.index;
+        self.withdraw(after.index);
     }
 
     pub(super) fn compact(&mut self, upto: LogIndex) {

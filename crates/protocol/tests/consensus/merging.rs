@@ -3,7 +3,7 @@
 use {
     crate::cluster::{Cluster, committed, config},
     core::time::Duration,
-    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, MergePolicy, RoleName},
+    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, MergePolicy, Message, RoleName},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -125,6 +125,44 @@ fn a_member_that_gave_way_in_vain_goes_back_to_its_lineage() {
             .any(|id| c.nodes[id].status().role == RoleName::Leader)
     });
     assert_eq!(cluster.execute(5, "on"), committed(11));
+}
+
+/// A snapshot came when the member that had asked for it was handing its log over. It goes back to
+/// its lineage later, and is handed out what follows what it has applied by then.
+#[test]
+fn a_member_that_gives_way_takes_no_snapshot() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    cluster.all_applied_by(&[3, 4, 5], 10);
+    let leads = |id: &u8| cluster.nodes[id].status().role == RoleName::Leader;
+    let leader = (3..=5).find(leads).unwrap();
+    let member = (3..=5).find(|id| *id != leader).unwrap();
+    let (status, now) = (cluster.nodes[&leader].status(), cluster.now);
+    let core = cluster.nodes[&leader].core.as_ref().unwrap();
+    let mut meta = core.snapshot_meta(status.applied).unwrap();
+    meta.last.index = meta.last.index.plus(10);
+    let position = meta.last;
+    let core = cluster.nodes.get_mut(&member).unwrap().core.as_mut();
+    let core = core.unwrap();
+    let offer = Message {
+        lineage: status.lineage,
+        from: status.me,
+        to: core.me(),
+        term: status.term,
+        body: Body::Snapshot(Box::new(meta)),
+    };
+    core.handle(now, Input::Receive(offer), &mut Vec::new());
+    assert!(core.wants_snapshot(position));
+
+    for id in (3..=5).filter(|id| *id != member) {
+        cluster.crash(id);
+    }
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::Resubmit(_))
+    }));
+    cluster.heal();
+    cluster.until("it gives way", |c| all_of(c, &[member], RoleName::Retired));
+    let core = cluster.nodes[&member].core.as_ref().unwrap();
+    assert!(!core.wants_snapshot(position));
 }
 
 /// Waiting is the safe thing to do; somebody who knows better need not wait.

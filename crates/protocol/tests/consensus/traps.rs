@@ -4,8 +4,8 @@ use {
     crate::cluster::{Cluster, Id, config, peer},
     core::time::Duration,
     mosaik_protocol::consensus::{
-        Body, Core, EntryBody, Genesis, GroupKeyId, Input, LogIndex, Member, Membership, Message,
-        Outcome, Position, Preference, ReadOutcome, RoleName, Term,
+        Body, Core, Entry, EntryBody, Genesis, GroupKeyId, Input, LogIndex, Member, Membership,
+        Message, Outcome, Position, Preference, ReadOutcome, RoleName, Term,
         message::{Forward, ForwardAnswer, Verdict},
     },
 };
@@ -100,6 +100,54 @@ fn a_vote_is_stored_before_it_is_told() {
     cluster.recorded = Some(Vec::new());
     cluster.confirm(2);
     assert!(granted(&cluster.recorded.take().unwrap()));
+}
+
+/// A confirmation had to wait for a vote to be stored, while a later leader replaced the entry.
+#[test]
+fn what_is_removed_meanwhile_is_not_confirmed() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let [follower, other] = cluster.others(leader)[..] else {
+        panic!("there are three")
+    };
+    let (term, prev) = (
+        cluster.nodes[&leader].status().term,
+        last(&cluster, follower),
+    );
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(message.body, Body::AppendAck { .. })
+    }));
+    cluster.propose(leader, "a");
+    cluster.run(SECOND / 50);
+    let end = last(&cluster, follower);
+    assert!(cluster.nodes[&follower].status().commit < end.index);
+    cluster.nodes.get_mut(&follower).unwrap().slow_disk = true;
+    let append = |prev, entries| Body::Append {
+        prev,
+        commit: LogIndex(0),
+        entries,
+    };
+    let transfer = true;
+    let vote = Body::Vote {
+        last: end,
+        transfer,
+    };
+    let next = term.plus(1);
+    say(&mut cluster, other, follower, next, vote);
+    say(&mut cluster, other, follower, next, append(end, vec![]));
+    let entry = Entry {
+        index: end.index,
+        term: term.plus(2),
+        body: EntryBody::Noop.encode(),
+    };
+    let replaced = append(prev, vec![entry]);
+    say(&mut cluster, leader, follower, term.plus(2), replaced);
+    cluster.recorded = Some(Vec::new());
+    cluster.confirm(follower);
+    let mut said = cluster.recorded.take().unwrap();
+    assert!(granted(&said));
+    said.retain(|message| matches!(message.body, Body::AppendAck { .. }));
+    assert!(said.iter().all(|ack| ack.term > next), "{said:?}");
 }
 
 #[test]
