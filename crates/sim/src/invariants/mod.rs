@@ -110,13 +110,13 @@ pub struct Scene<'s> {
 }
 
 impl Scene<'_> {
-    /// Every member alive or down, with what it has stored.
+    /// Every member alive or down, with what it has stored. What a disk holds belongs to the
+    /// member that it names: its process may be another one already, and not have stored that.
     pub fn images(&self) -> impl Iterator<Item = (Member, &Image)> {
-        let nodes = self
-            .nodes
-            .iter()
-            .filter(|node| node.member != Member::default());
-        nodes.map(|node| (node.member, node.disk.durable()))
+        let images = self.nodes.iter().map(|node| node.disk.durable());
+        images
+            .map(|image| (image.hard.member, image))
+            .filter(|(member, _)| *member != Member::default())
     }
 
     /// What `member` has stored, or had when it lost its disk.
@@ -193,4 +193,40 @@ impl Invariants {
 /// Names a node in stories: `a`, `b`, ….
 pub fn node_name(node: usize) -> char {
     char::from(b'a' + u8::try_from(node).expect("worlds are small"))
+}
+
+#[cfg(test)]
+mod tests {
+    use {
+        super::*,
+        crate::disk::Record,
+        mosaik_protocol::consensus::{Config, GroupKeyId, HardState},
+    };
+
+    /// A process that has left its lineage is another member before its disk says so. Until then,
+    /// and when a crash comes before, what is stored is what the former member stored.
+    #[test]
+    fn what_is_stored_belongs_to_the_member_that_stored_it() {
+        let key = Node::key(0);
+        let config = Config::new(GroupKeyId([1; 32]), key, 1, 1);
+        let mut node = Node::new(0, config, 0);
+        let [old, new] = [200, 201].map(|incarnation| Member::new(key, incarnation));
+        let hard = HardState {
+            member: old,
+            ..HardState::default()
+        };
+        let record = node
+            .disk
+            .write(Record::Core(Write::HardState(hard.encode())));
+        node.disk.sync(record);
+        node.member = new;
+        let chronicle = Chronicle::default();
+        let nodes = [node];
+        let scene = Scene {
+            chronicle: &chronicle,
+            nodes: &nodes,
+        };
+        assert_eq!(scene.stored(&old), Some(nodes[0].disk.durable()));
+        assert_eq!(scene.stored(&new), None);
+    }
 }

@@ -237,9 +237,9 @@ impl World {
     pub(crate) fn make_durable(&mut self, node: usize, record: u64) -> Result<(), Failure> {
         let disk = &self.nodes[node].disk;
         let (old, new) = (disk.durable().hard.member, disk.written().hard.member);
-        if old != new && old != Member::default() {
+        if old != new {
             // The node goes on as another member; what the old one promised it had kept.
-            self.chronicle.graves.insert(old, disk.durable().clone());
+            self.bury(disk.durable().clone());
         }
         self.nodes[node].disk.sync(record);
         self.fact(node, &Fact::Synced)?;
@@ -453,10 +453,7 @@ impl World {
             }
             News::Left => {
                 self.end_process(node, Process::Absent);
-                self.nodes[node]
-                    .disk
-                    .crash(Unsynced::Kept, &mut self.disk_rng);
-                self.note_vote(node);
+                self.crash_disk(node, Unsynced::Kept);
                 // Some drivers delete what is stored, some forget to.
                 if self.rng.chance(500) {
                     self.lose_disk(node);

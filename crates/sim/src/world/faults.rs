@@ -4,7 +4,7 @@ use {
     super::World,
     crate::{
         chronicle::memberships,
-        disk::Disk,
+        disk::Image,
         failure::Failure,
         invariants::{Fact, node_name},
         machine::Machine,
@@ -114,10 +114,30 @@ impl World {
         });
         self.end_process(node, Process::Down);
         if self.nodes[node].durable {
-            self.nodes[node].disk.crash(unsynced, &mut self.disk_rng);
-            self.note_vote(node);
+            self.crash_disk(node, unsynced);
         } else {
             self.lose_disk(node);
+        }
+    }
+
+    /// Leaves on a node's disk what a crash does, and keeps what the member stored that it held
+    /// before, should it hold another one now.
+    pub(crate) fn crash_disk(&mut self, node: usize, unsynced: Unsynced) {
+        let disk = &mut self.nodes[node].disk;
+        let (old, new) = (disk.durable().hard.member, disk.written().hard.member);
+        let before = (old != new).then(|| disk.durable().clone());
+        disk.crash(unsynced, &mut self.disk_rng);
+        if let Some(before) = before {
+            self.bury(before);
+        }
+        self.note_vote(node);
+    }
+
+    /// Keeps what a member had stored that is gone from its disk.
+    pub(crate) fn bury(&mut self, image: Image) {
+        let member = image.hard.member;
+        if member != Member::default() {
+            self.chronicle.graves.insert(member, image);
         }
     }
 
@@ -133,14 +153,15 @@ impl World {
     pub(crate) fn lose_disk(&mut self, node: usize) {
         let state = &mut self.nodes[node];
         let disk = core::mem::take(&mut state.disk);
-        if state.member != Member::default() {
-            self.wiped.insert(state.member);
-            self.chronicle
-                .graves
-                .insert(state.member, disk.durable().clone());
-        }
-        state.disk = Disk::default();
+        // The process may have become another member and not have stored that yet.
+        let members = [state.member, disk.durable().hard.member];
         state.member = Member::default();
+        self.wiped.extend(
+            members
+                .iter()
+                .filter(|member| **member != Member::default()),
+        );
+        self.bury(disk.durable().clone());
     }
 
     /// Whether everything acknowledged survives the loss of this node's disk.
@@ -292,10 +313,7 @@ impl World {
                 self.crash(node, Unsynced::Torn);
                 // The driver ended the process when the core stopped; the disk is cut all the same.
                 if self.nodes[node].durable {
-                    self.nodes[node]
-                        .disk
-                        .crash(Unsynced::Torn, &mut self.disk_rng);
-                    self.note_vote(node);
+                    self.crash_disk(node, Unsynced::Torn);
                 }
             }
         }
