@@ -245,12 +245,27 @@ async fn live(identity: Identity) {
     ];
     let mut orders = orders();
     let online = group.when().online();
-    tokio::select! {
-        () = online => {}
-        order = orders.recv() => assert_eq!(order, Some(Told::Quit), "it has nothing to show"),
+    let quits = tokio::select! {
+        () = online => false,
+        order = orders.recv() => {
+            assert_eq!(order, Some(Told::Quit), "it has nothing to show");
+            true
+        }
+    };
+    if !quits {
+        work(&identity, &group, &mut orders).await;
     }
+    for task in watching {
+        task.abort();
+    }
+    drop(group);
+    network.close().await;
+}
+
+/// Has clients, and obeys until it is told to leave.
+async fn work(identity: &Identity, group: &Group<Registers>, orders: &mut mpsc::Receiver<Told>) {
     let stop = Arc::new(AtomicBool::new(false));
-    let mut clients = start_clients(&identity, &group, &stop);
+    let mut clients = start_clients(identity, group, &stop);
     while let Some(order) = orders.recv().await {
         match order {
             Told::Stop => {
@@ -260,16 +275,11 @@ async fn live(identity: Identity) {
                 }
                 say(&Said::Stopped);
             }
-            Told::Show => show(&group).await,
+            Told::Show => show(group).await,
             Told::Quit => break,
         }
     }
     stop.store(true, Ordering::Relaxed);
-    for task in watching {
-        task.abort();
-    }
-    drop(group);
-    network.close().await;
 }
 
 /// What stands on standard input, for as long as somebody holds its other end.

@@ -165,3 +165,22 @@ fn the_shapes_are_what_their_names_say() {
     assert_eq!(bridge.len(), 2 * 4);
     assert!(bridge.contains(&(0, 2)) && !bridge.contains(&(0, 1)) && !bridge.contains(&(4, 2)));
 }
+
+#[test]
+fn a_member_that_nobody_hears_leaves_all_the_same() {
+    let Some(mut cluster) = Cluster::routed(3, true) else {
+        return;
+    };
+    cluster.wait_progress(SOME);
+    for member in 0..2 {
+        cluster.cut(&Shape::Alone(member).cut(3));
+        cluster.quit(member);
+        cluster.spawn(member);
+        // Nobody hears this life either, which is not online yet.
+        cluster.quit(member);
+        cluster.cut(&BTreeSet::new());
+        cluster.spawn(member);
+        cluster.wait_voter(member);
+    }
+    cluster.conclude();
+}
