@@ -299,8 +299,6 @@ fn an_emptied_shortened_or_missing_file_is_refused_not_started_over() {
         for len in [Some(0), Some(100), Some(4_096), Some(whole.len() / 4), None] {
             match len {
                 Some(len) => fs::write(&file, &whole[..len]).expect("writes"),
-                // Without tables there is no store: that directory is as good as empty.
-                None if name == "groups.redb" => continue,
                 None => fs::remove_file(&file).expect("removes"),
             }
             let opened = DiskStore::open(directory.path());
@@ -317,6 +315,51 @@ fn an_emptied_shortened_or_missing_file_is_refused_not_started_over() {
     }
     let mut store = DiskStore::open(directory.path()).expect("the whole files are a store again");
     assert_eq!(log(&mut store).expect("reads").len(), 2_000);
+}
+
+#[test]
+fn a_store_that_is_set_aside_is_kept_whole_and_makes_room_for_an_empty_one() {
+    let directory = TemporaryDirectory::new("set-aside");
+    let files = ["groups.redb", "journal-0", "journal-1"];
+    for life in 1..=2 {
+        let mut store = DiskStore::open(directory.path()).expect("opens");
+        assert_eq!(store.load(GROUP), Ok(None), "it is empty");
+        store.open(GROUP, Incarnation(life)).expect("creates");
+        let locked = DiskStore::set_aside(directory.path());
+        assert!(
+            matches!(locked, Err(OpenError::Locked { .. })),
+            "{locked:?}"
+        );
+        drop(store);
+        let before = files.map(|name| fs::read(directory.file(name)).expect("reads"));
+        let kept = DiskStore::set_aside(directory.path()).expect("it is set aside");
+        assert!(
+            kept.ends_with(format!("damaged-{life}")),
+            "{}",
+            kept.display()
+        );
+        let after = files.map(|name| fs::read(kept.join(name)).expect("it is there"));
+        assert!(before == after, "nothing was changed");
+        let mut store = DiskStore::open(&kept).expect("it is a store like any other");
+        let state = store.load(GROUP).expect("loads").expect("it is there");
+        assert_eq!(state.incarnation, Incarnation(life));
+    }
+}
+
+#[test]
+fn a_crash_while_a_store_is_set_aside_leaves_what_is_refused_and_can_be_set_aside_again() {
+    let directory = TemporaryDirectory::new("set-aside-twice");
+    drop(DiskStore::open(directory.path()).expect("opens"));
+    let half = directory.file("damaged-1");
+    fs::create_dir(&half).expect("creates");
+    fs::rename(directory.file("journal-0"), half.join("journal-0")).expect("moves");
+    let refused = DiskStore::open(directory.path());
+    let corrupt = matches!(refused, Err(OpenError::Store(StoreError::Corrupt { .. })));
+    assert!(corrupt, "{refused:?}");
+    let kept = DiskStore::set_aside(directory.path()).expect("it is set aside");
+    assert!(kept.ends_with("damaged-2"));
+    assert!(kept.join("groups.redb").exists() && kept.join("journal-1").exists());
+    DiskStore::open(directory.path()).expect("the next one opens");
 }
 
 #[test]

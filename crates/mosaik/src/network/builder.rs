@@ -1,7 +1,9 @@
 //! [`NetworkBuilder`]: everything that can be set before a network starts.
 
 use {
-    super::{NetworkId, error::Error, handle::Network, identity, preset::Preset},
+    super::{
+        NetworkId, error::Error, handle::Network, identity, preset::Preset, store::DamagedData,
+    },
     crate::{discovery, groups, streams},
     iroh::{RelayMode, SecretKey},
     mosaik_primitives::Limits,
@@ -30,6 +32,8 @@ pub struct NetworkConfig {
     pub groups: groups::ConfigBuilder,
     /// Where the node keeps what outlives its process.
     pub data_dir: Option<PathBuf>,
+    /// What becomes of it where it is damaged.
+    pub damaged_data: DamagedData,
     /// What peers can make this node hold.
     pub limits: Limits,
     /// Where metrics are served over HTTP.
@@ -50,6 +54,7 @@ pub struct NetworkBuilder {
     streams: streams::ConfigBuilder,
     groups: groups::ConfigBuilder,
     data_dir: Option<PathBuf>,
+    damaged_data: DamagedData,
     limits: Limits,
     #[cfg(feature = "prometheus")]
     prometheus_addr: Option<SocketAddr>,
@@ -109,9 +114,18 @@ impl NetworkBuilder {
     /// it.
     ///
     /// Groups are durable then: what a member acknowledged is on its disk first, and a node that
-    /// starts again goes on as the member it was. Default: none, everything is in memory.
+    /// starts again goes on as the member it was. What is damaged is never used and never
+    /// reset: see [`with_damaged_data`](Self::with_damaged_data). Default: none, everything is in
+    /// memory.
     pub fn with_data_dir<VALUE: Into<PathBuf>>(mut self, value: VALUE) -> Self {
         self.data_dir = Some(value.into());
+        self
+    }
+
+    /// What becomes of a data directory whose store is damaged. Default:
+    /// [`DamagedData::Refuse`], the network does not start and nothing is changed.
+    pub const fn with_damaged_data(mut self, value: DamagedData) -> Self {
+        self.damaged_data = value;
         self
     }
 
@@ -147,6 +161,7 @@ impl NetworkBuilder {
             streams: self.streams,
             groups: self.groups,
             data_dir: self.data_dir,
+            damaged_data: self.damaged_data,
             limits: self.limits,
             #[cfg(feature = "prometheus")]
             prometheus_addr: self.prometheus_addr,

@@ -29,9 +29,25 @@ pub enum Error {
     /// The groups' configuration cannot work.
     #[error("Groups config error: {0}")]
     GroupsConfig(#[from] groups::ConfigBuilderError),
-    /// The data directory cannot be used.
+    /// The data directory cannot be used: it is in use, its disk fails, a newer version has
+    /// written it, or the identity in it is damaged or missing.
     #[error("Data directory error: {0}")]
     DataDir(#[source] std::io::Error),
+    /// The store in the data directory is damaged. Nothing that is stored was changed.
+    ///
+    /// Put back a copy of the files, or let the node begin a new life without them, see
+    /// [`DamagedData::SetAside`](crate::network::DamagedData::SetAside). Starting again changes nothing.
+    #[error(
+        "Data directory {} is damaged, and nothing in it was changed: {damage}. Put back a copy of it, or \
+         start with DamagedData::SetAside while the other members keep their data",
+        directory.display()
+    )]
+    DamagedData {
+        /// The data directory.
+        directory: std::path::PathBuf,
+        /// Which file is damaged, where, and what does not fit there.
+        damage: String,
+    },
     /// The metrics exporter could not start.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

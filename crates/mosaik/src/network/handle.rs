@@ -8,13 +8,17 @@ use {
         error::Error,
         links::Links,
         local::LocalNode,
+        store,
         tasks::Tasks,
         transport,
     },
     crate::{diagnostics, discovery::Discovery, groups::Groups, streams::Streams},
     core::time::Duration,
-    mosaik_storage::DiskStore,
-    std::{net::SocketAddr, path::PathBuf, sync::Arc},
+    std::{
+        net::SocketAddr,
+        path::{Path, PathBuf},
+        sync::Arc,
+    },
 };
 
 /// How long closing waits for streams to hand over what they accepted.
@@ -30,6 +34,7 @@ pub struct Network {
     discovery: Discovery,
     streams: Streams,
     groups: Groups,
+    set_aside: Option<PathBuf>,
     /// Taken by whoever closes.
     running: Option<Arc<Running>>,
 }
@@ -67,9 +72,12 @@ impl Network {
         }
         diagnostics::describe();
 
-        let store = match config.data_dir.clone() {
-            Some(directory) => Some(open_store(directory).await?),
-            None => None,
+        let (store, set_aside) = match config.data_dir.clone() {
+            Some(directory) => {
+                let opened = store::open(directory, config.damaged_data).await?;
+                (Some(opened.store), opened.set_aside)
+            }
+            None => (None, None),
         };
         let endpoint = transport::bind(&config).await?;
         let listing = Listing::new(endpoint.addr());
@@ -104,6 +112,7 @@ impl Network {
             discovery,
             streams,
             groups,
+            set_aside,
             running: Some(Arc::new(running)),
         })
     }
@@ -144,6 +153,12 @@ impl Network {
         &self.groups
     }
 
+    /// Where the damaged store is that this start has set aside, if it has.
+    /// See [`DamagedData::SetAside`](super::DamagedData::SetAside).
+    pub fn set_aside(&self) -> Option<&Path> {
+        self.set_aside.as_deref()
+    }
+
     /// Leaves the network.
     ///
     /// Producers hand over what they accepted (for at most 5 s), groups are left, the departure is announced, and
@@ -180,15 +195,6 @@ impl Running {
         drop(endpoint);
         released(&sockets).await;
     }
-}
-
-/// Opens the store of a data directory, in a thread that may wait for the disk.
-async fn open_store(directory: PathBuf) -> Result<DiskStore, Error> {
-    let opening = tokio::task::spawn_blocking(move || DiskStore::open(directory));
-    let opened = opening.await.map_err(std::io::Error::other);
-    opened
-        .and_then(|opened| opened.map_err(std::io::Error::other))
-        .map_err(Error::DataDir)
 }
 
 /// Resolves when the sockets are closed.

@@ -12,6 +12,7 @@ mod identity;
 pub(crate) mod links;
 mod local;
 mod preset;
+mod store;
 pub(crate) mod tasks;
 mod transport;
 
@@ -24,6 +25,7 @@ pub use {
     links::LinkError,
     local::LocalNode,
     preset::{Preset, UnknownPreset},
+    store::DamagedData,
 };
 
 /// The same error as [`Error`], under the name that programs import.

@@ -76,12 +76,60 @@ pub(super) fn open_files(
         .try_exists()
         .map_err(|error| failed(&tables, "find", &error))?;
     if !exists {
+        refuse_remains(directory, &tables)?;
         initialize(&media(directory, UNFINISHED, true)?)?;
         let unfinished = directory.join(UNFINISHED);
         fs::rename(unfinished, &tables).map_err(|error| failed(&tables, "rename", &error))?;
         sync_directory(directory).map_err(|error| failed(directory, "fsync", &error))?;
     }
     Ok(media(directory, TABLES, false)?)
+}
+
+/// A journal that was written to, without any tables: they are lost, for those of a store under
+/// construction are there before its journal is.
+fn refuse_remains(directory: &Path, tables: &Path) -> Result<(), OpenError> {
+    let len = |name: &str| match fs::metadata(directory.join(name)) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&directory.join(name), "find", &error)),
+    };
+    if len(UNFINISHED)?.is_some() {
+        return Ok(());
+    }
+    for name in JOURNALS {
+        if len(name)?.is_some_and(|len| len > 0) {
+            let file = tables.display().to_string();
+            let what = format!("the file is missing, yet {name} is there");
+            return Err(corrupt(&file, "directory", what).into());
+        }
+    }
+    Ok(())
+}
+
+/// Moves the files of a store that nobody has open into a directory beside them, as they are.
+pub(super) fn set_aside(directory: &Path) -> Result<PathBuf, OpenError> {
+    let _lock = DirectoryLock::take(directory)?;
+    let mut number = 1_u32;
+    let kept = loop {
+        let kept = directory.join(format!("damaged-{number}"));
+        match fs::create_dir(&kept) {
+            Ok(()) => break kept,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed(&kept, "create", &error).into()),
+        }
+    };
+    // The tables last: what a crash leaves behind without its journal is refused, and what it
+    // leaves without its tables would be.
+    for name in [JOURNALS[0], JOURNALS[1], UNFINISHED, TABLES] {
+        let file = directory.join(name);
+        match fs::rename(&file, kept.join(name)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&file, "rename", &error).into()),
+        }
+    }
+    sync_directory(&kept).map_err(|error| failed(&kept, "fsync", &error))?;
+    Ok(kept)
 }
 
 fn media(directory: &Path, tables: &str, create: bool) -> Result<Media, StoreError> {

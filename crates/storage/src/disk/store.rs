@@ -6,7 +6,7 @@ use {
         database::{Database, guard},
         frame::StoreId,
         journal::Journal,
-        lock::{DirectoryLock, OpenError, open_files},
+        lock::{DirectoryLock, OpenError, open_files, set_aside},
         medium::Media,
         pipeline::Pipeline,
         queue::{Mailbox, Pending, Queue, Reply, Slot, lock},
@@ -26,7 +26,7 @@ use {
         hash::{BuildHasher, Hasher, RandomState},
         io,
         panic::{AssertUnwindSafe, catch_unwind},
-        path::Path,
+        path::{Path, PathBuf},
         sync::{Arc, Mutex},
         thread::{self, JoinHandle},
     },
@@ -127,6 +127,16 @@ impl DiskStore {
         let directory_lock = DirectoryLock::take(directory)?;
         let media = open_files(directory, |media| initialize(media, options))?;
         Self::start(media, options, Some(directory_lock))
+    }
+
+    /// Moves the files of a directory's store, as they are, into a new directory `damaged-N` beside
+    /// them, and returns that. The next store of the directory is an empty one.
+    ///
+    /// For a damaged store that nobody has open: whatever depends on what it held has to be told.
+    /// After a crash in the middle of it the directory is refused as damaged, and can be set
+    /// aside again; nothing is ever removed.
+    pub fn set_aside(directory: impl AsRef<Path>) -> Result<PathBuf, OpenError> {
+        set_aside(directory.as_ref())
     }
 
     /// Opens the store in files of any kind, which are made a store when the tables are empty.
