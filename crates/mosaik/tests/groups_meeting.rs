@@ -112,6 +112,28 @@ async fn a_peer_without_a_ticket_is_refused_and_both_sides_say_why() {
     assert!(reason.contains("NotAllowed"), "{reason}");
 }
 
+/// A peer may be met before its entry has come. That was told as a refusal, as if there were
+/// something to mend.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_is_not_known_yet_is_no_refusal() {
+    let network = network_id();
+    let (known, stranger) = (node(network).await, node(network).await);
+    let one = join(&known);
+    let mut of_one = one.events();
+    within("online", one.when().online()).await;
+    let two = join(&stranger);
+    let mut of_two = two.events();
+    // The one that is known knows nobody.
+    assert!(stranger.discovery().feed(known.discovery().me()));
+    let first = |event| match event {
+        Event::Bonded(_) => Some(true),
+        Event::Refused { .. } => Some(false),
+        _ => None,
+    };
+    assert!(event(&mut of_one, first).await);
+    assert!(event(&mut of_two, first).await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sides_that_formed_apart_merge_and_lose_nothing() {
     let network = network_id();

@@ -57,7 +57,8 @@ pub struct ConsensusConfig {
     pub heartbeat_interval: Duration,
     /// Added to a heartbeat's due time, at random, up to this much. 150 ms.
     pub heartbeat_jitter: Duration,
-    /// A voter silent for this many heartbeats is taken for dead and replaced. 10.
+    /// A voter silent for this many heartbeats is taken for dead: whoever stands by replaces it,
+    /// and it is taken out where fewer votes are enough then. 10.
     pub max_missed_heartbeats: u32,
     /// Silence of a leader after which a follower may stand for election. Must exceed a
     /// heartbeat with its jitter. 2 s.

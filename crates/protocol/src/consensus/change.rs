@@ -93,21 +93,36 @@ impl Leader {
         !next.voters().is_empty() && self.hears_quorum(cx) && next.is_quorum(heard)
     }
 
-    /// Takes out a member that has been silent for too long.
+    /// Takes out a member that has been silent for too long, where somebody gains by it.
     fn without_dead(&self, now: &Membership, cx: &Cx<'_>) -> Option<Membership> {
         let limit = cx.config.death_timeout();
-        let dead = |progress: &Progress| cx.now.since(progress.heard) > limit;
-        let dead_peers = self.peers.iter().filter(|(_, progress)| dead(progress));
-        dead_peers
-            .map(|(member, _)| now.with(*member, None))
+        let silent = |progress: &Progress| cx.now.since(progress.heard) > limit;
+        let dead: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, progress)| silent(progress))
+            .map(|(member, _)| *member)
+            .collect();
+        let voters = now.voters();
+        let dead_voters = dead.iter().filter(|member| voters.contains(member)).count();
+        // One voter of an odd number less asks for as many votes as before. The silent one may be
+        // back any time, and counts at once if it was never taken out; otherwise it has to catch
+        // up first, and the next one to die takes the group with it.
+        let gains = voters.len().is_multiple_of(2)
+            || dead_voters > 1
+            || Self::is_full(now, cx) && self.caught_up(now, cx).is_some();
+        dead.iter()
+            .filter(|member| gains || !voters.contains(member))
+            .map(|member| now.with(*member, None))
             .find(|next| self.could_commit(next, cx))
     }
 
-    /// Makes a learner that has caught up a voter.
-    fn with_promotion(&self, now: &Membership, cx: &Cx<'_>) -> Option<Membership> {
-        if now.voters().len() >= cx.config.max_voters as usize {
-            return None;
-        }
+    fn is_full(now: &Membership, cx: &Cx<'_>) -> bool {
+        now.voters().len() >= cx.config.max_voters as usize
+    }
+
+    /// A learner that could be a voter.
+    fn caught_up(&self, now: &Membership, cx: &Cx<'_>) -> Option<Member> {
         let last = cx.log.last_index();
         let caught_up = |member: &&Member| {
             self.peers.get(member).is_some_and(|progress| {
@@ -117,8 +132,16 @@ impl Leader {
                     && cx.now.since(progress.heard) < cx.config.election_timeout
             })
         };
-        let learner = now.learners().iter().find(caught_up)?;
-        Some(now.with(*learner, Some(Standing::Voter)))
+        now.learners().iter().find(caught_up).copied()
+    }
+
+    /// Makes a learner that has caught up a voter.
+    fn with_promotion(&self, now: &Membership, cx: &Cx<'_>) -> Option<Membership> {
+        if Self::is_full(now, cx) {
+            return None;
+        }
+        let learner = self.caught_up(now, cx)?;
+        Some(now.with(learner, Some(Standing::Voter)))
     }
 
     /// Tells the target of a hand-over to stand, once it has everything.

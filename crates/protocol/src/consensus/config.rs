@@ -70,7 +70,8 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Added to a heartbeat's due time, at random, up to this much. 150 ms.
     pub heartbeat_jitter: Duration,
-    /// A member silent for this many heartbeats is taken for dead and replaced. 10.
+    /// A voter silent for this many heartbeats is taken for dead: whoever stands by replaces it,
+    /// and it is taken out where fewer votes are enough then. 10.
     pub max_missed_heartbeats: u32,
     /// Silence of a leader after which a follower may stand for election. 2 s.
     pub election_timeout: Duration,
@@ -144,7 +145,7 @@ impl Config {
         }
     }
 
-    /// Silence after which a member is taken for dead and replaced.
+    /// Silence after which a member is taken for dead.
     pub fn death_timeout(&self) -> Duration {
         self.heartbeat_interval
             .saturating_mul(self.max_missed_heartbeats)

@@ -3,7 +3,7 @@
 use {
     crate::cluster::{Cluster, config},
     core::time::Duration,
-    mosaik_protocol::consensus::{Event, Input, LogIndex, Standing},
+    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, Standing},
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -12,7 +12,7 @@ const MILLI: Duration = Duration::from_millis(1);
 /// of a group that has nothing to do.
 #[test]
 fn a_silent_member_that_was_taken_out_finds_out_and_comes_back() {
-    let mut cluster = Cluster::formed([1, 2, 3]);
+    let mut cluster = Cluster::formed([1, 2, 3, 4]);
     cluster.until("the group falls silent", |c| {
         c.nodes.values().all(|n| n.status().quiet)
     });
@@ -32,31 +32,107 @@ fn a_silent_member_that_was_taken_out_finds_out_and_comes_back() {
     cluster.all_applied(1);
 }
 
-/// A voter is dead, and another one dies just before the first is given up. Taking the first out
+/// Two voters need each other as three need two of them: taking the third out gains nothing, and
+/// cost the group its majority when one of the two died before it had caught up again.
+#[test]
+fn a_voter_that_is_back_before_it_has_caught_up_still_counts() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let others = cluster.others(leader);
+    let away = cluster.nodes[&others[0]].status().me;
+    cluster.crash(others[0]);
+    for n in 0..100 {
+        cluster.execute(leader, &n.to_string());
+        cluster.run(MILLI * 100);
+    }
+    assert_eq!(cluster.membership(leader).voters().len(), 3);
+    // The one that was away takes nothing but votes.
+    cluster.filter = Some(Box::new(move |message| {
+        message.to != away || !matches!(message.body, Body::Append { .. })
+    }));
+    cluster.start(others[0]);
+    cluster.crash(leader);
+    cluster.until("the other one leads", |c| c.leader() == Some(others[1]));
+    cluster.filter = None;
+    cluster.execute(others[0], "on");
+    cluster.all_applied_by(&others, 101);
+}
+
+/// Of five, two can be replaced by nobody: without them three need two.
+#[test]
+fn a_second_dead_voter_of_five_makes_both_go() {
+    let mut cluster = Cluster::formed([1, 2, 3, 4, 5]);
+    let leader = cluster.lead();
+    let others = cluster.others(leader);
+    cluster.crash(others[0]);
+    cluster.run(MILLI * 20_000);
+    assert_eq!(cluster.membership(leader).voters().len(), 5);
+    cluster.crash(others[1]);
+    cluster.until("three are left", |c| {
+        c.leader()
+            .is_some_and(|l| c.membership(l).voters().len() == 3)
+    });
+    cluster.crash(others[2]);
+    cluster.execute(leader, "two are enough");
+}
+
+/// Where somebody stands by, it takes the place of a dead voter at once.
+#[test]
+fn a_dead_voter_gives_its_place_to_who_stands_by() {
+    let mut cluster = Cluster::new([]);
+    for id in 1..=4 {
+        let mut config = config(id);
+        config.max_voters = 3;
+        cluster.add(config);
+    }
+    cluster.until("one stands by", |c| {
+        c.leader().is_some_and(|l| {
+            let membership = c.membership(l);
+            membership.voters().len() == 3 && membership.learners().len() == 1
+        })
+    });
+    let leader = cluster.lead();
+    let dead = cluster.membership(leader).voters().iter().find_map(|v| {
+        let id = v.peer.0[0];
+        (id != leader).then_some((id, *v))
+    });
+    let (id, dead) = dead.expect("there are others");
+    cluster.crash(id);
+    cluster.until("it is replaced", |c| {
+        c.leader().is_some_and(|l| {
+            let membership = c.membership(l);
+            membership.voters().len() == 3 && membership.standing(&dead).is_none()
+        })
+    });
+    cluster.execute(leader, "on");
+}
+
+/// Two voters are dead, and another one dies just before they are given up. Taking one out
 /// then could never be committed, and would bar the leader from an election with it.
 #[test]
 fn nobody_is_taken_out_by_a_leader_that_could_not_commit_it() {
     let mut cluster = Cluster::new([]);
-    for id in 1..=3 {
+    for id in 1..=5 {
         let mut config = config(id);
         config.quiesce = false;
         cluster.add(config);
     }
     cluster.until("the group forms", |c| {
         let formed = |n: &crate::cluster::Node| {
-            n.status().commit >= LogIndex(2) && n.status().membership.voters().len() == 3
+            n.status().commit >= LogIndex(2) && n.status().membership.voters().len() == 5
         };
         c.nodes.values().all(formed) && c.leader().is_some()
     });
     let leader = cluster.lead();
-    let [first, second] = cluster.others(leader)[..] else {
-        panic!("there are three")
+    let [first, second, third, _] = cluster.others(leader)[..] else {
+        panic!("there are five")
     };
     cluster.kill_silently(first);
-    cluster.run(MILLI * 3_600);
     cluster.kill_silently(second);
+    cluster.run(MILLI * 3_600);
+    cluster.kill_silently(third);
     cluster.run(MILLI * 6_000);
-    assert_eq!(cluster.membership(leader).voters().len(), 3);
+    assert_eq!(cluster.membership(leader).voters().len(), 5);
     cluster.start(first);
     cluster.lead();
     cluster.execute(first, "on");

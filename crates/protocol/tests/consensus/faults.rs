@@ -145,17 +145,17 @@ fn two_voters_one_dead_are_unavailable_until_it_returns() {
 
 #[test]
 fn a_member_that_was_removed_while_away_is_taken_back() {
-    let mut cluster = Cluster::formed([1, 2, 3]);
-    cluster.crash(3);
+    let mut cluster = Cluster::formed([1, 2, 3, 4]);
+    cluster.crash(4);
     cluster.until("it is removed", |c| {
         c.leader()
-            .is_some_and(|l| c.membership(l).voters().len() == 2)
+            .is_some_and(|l| c.membership(l).voters().len() == 3)
     });
     cluster.execute(1, "a");
-    cluster.start(3);
+    cluster.start(4);
     cluster.until("it votes again", |c| {
         c.leader()
-            .is_some_and(|l| c.membership(l).voters().len() == 3)
+            .is_some_and(|l| c.membership(l).voters().len() == 4)
     });
     cluster.all_applied(1);
 }

@@ -346,7 +346,11 @@ impl Member {
             group = ?self.config.group_id(), peer = %peer.fmt_short(), %reason, ?by, "no bond",
         );
         self.shared.metrics.refusals.increment(1);
-        self.shared.tell(Event::Refused { peer, reason, by });
+        // One side does not know the other yet, and asks for its entry at once: nothing that
+        // anybody could mend.
+        if reason.error_code != close::UnknownPeer::REASON.code.into() {
+            self.shared.tell(Event::Refused { peer, reason, by });
+        }
     }
 
     /// A peer ends the bond.
