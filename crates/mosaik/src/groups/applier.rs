@@ -8,6 +8,8 @@
 //! messages of the state synchronisation those are dropped that find no room.
 
 mod runner;
+#[cfg(test)]
+mod tests;
 
 use {
     super::{

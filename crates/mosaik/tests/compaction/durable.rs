@@ -2,10 +2,20 @@
 
 use {
     super::{
-        ledger::{Ledger, MANY, Member, formed, join, on_disk},
-        support::{groups::Directory, network_id, nodes, until, within},
+        ledger::{Bookkeeper, Ledger, MANY, Member, formed, join, join_saving, join_with, on_disk},
+        support::{
+            groups::{self, Directory},
+            network_id, nodes, until, within,
+        },
     },
-    mosaik::{Network, groups::Halted},
+    mosaik::{
+        Network,
+        groups::{Consistency, Halted},
+    },
+    std::{
+        io,
+        sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
 };
 
 async fn online(node: &Network, saves: bool) -> Member {
@@ -122,4 +132,118 @@ async fn a_machine_that_cannot_be_saved_says_so_where_it_would_have_to_be() {
     })
     .await;
     members[0].enter([1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_takes_long_to_save_holds_up_nothing_but_its_group() {
+    static SAVES: AtomicBool = AtomicBool::new(false);
+    static MAY_END: AtomicBool = AtomicBool::new(false);
+    let (network, directory) = (network_id(), Directory::new());
+    let node = on_disk(network, &directory.0, None).await;
+    let member = join_saving(&node, 0, || {
+        SAVES.store(true, SeqCst);
+        while !MAY_END.load(SeqCst) {
+            std::thread::sleep(core::time::Duration::from_millis(5));
+        }
+        Ok(())
+    });
+    let other = groups::join(&node);
+    for group in [member.group.when().online(), other.when().online()] {
+        within("online", group).await;
+    }
+    let command = |value| {
+        member
+            .group
+            .execute((value, vec![7; super::ledger::PADDING]))
+    };
+    let commands: Vec<_> = (0..MANY).map(command).collect();
+    until("it is being saved", || SAVES.load(SeqCst)).await;
+    for value in 1..=20 {
+        within("a command", other.execute(value))
+            .await
+            .expect("executed");
+    }
+    assert_eq!(groups::sum(&other).await, (210, 20));
+    MAY_END.store(true, SeqCst);
+    for command in commands {
+        // Some waited longer than the group promises to.
+        drop(within("a command", command).await);
+    }
+    let answer = within("an answer", member.group.query((), Consistency::Weak)).await;
+    assert!(answer.expect("an answer").entries > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_could_not_be_saved_is_saved_another_time() {
+    static TRIED: AtomicU64 = AtomicU64::new(0);
+    let (network, directory) = (network_id(), Directory::new());
+    let node = on_disk(network, &directory.0, None).await;
+    let member = join_saving(&node, 0, || {
+        if TRIED.fetch_add(1, SeqCst) == 0 {
+            return Err(io::Error::other("not today"));
+        }
+        Ok(())
+    });
+    within("online", member.group.when().online()).await;
+    member.enter(0..MANY).await;
+    until("it was tried", || TRIED.load(SeqCst) == 1).await;
+    assert!(member.group.status().log_entries > MANY);
+    member.enter(MANY..2 * MANY).await;
+    member.is_cut().await;
+    assert_eq!(member.ledger().await, Ledger::of(0..2 * MANY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_saving_stops_the_group_on_this_node() {
+    let (network, directory) = (network_id(), Directory::new());
+    let node = on_disk(network, &directory.0, None).await;
+    let member = join_saving(&node, 0, || panic!("out of ink"));
+    within("online", member.group.when().online()).await;
+    let command = |value| {
+        member
+            .group
+            .execute((value, vec![7; super::ledger::PADDING]))
+    };
+    let commands: Vec<_> = (0..MANY).map(command).collect();
+    until("it has stopped", || {
+        let halted = member.group.status().halted;
+        halted.is_some_and(|why| why.to_string().contains("out of ink"))
+    })
+    .await;
+    for command in commands {
+        // They end, whatever became of them.
+        drop(within("a command", command).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_does_not_restore_what_it_saved_stops_the_group_on_this_node() {
+    let (network, directory) = (network_id(), Directory::new());
+    let node = on_disk(network, &directory.0, None).await;
+    let member = online(&node, true).await;
+    member.enter(0..MANY).await;
+    member.is_cut().await;
+    drop(member);
+    node.close().await;
+    for forgets in [true, false] {
+        let node = on_disk(network, &directory.0, None).await;
+        let machine = Bookkeeper {
+            saves: true,
+            forgets,
+            ..Bookkeeper::default()
+        };
+        let member = join_with(&node, machine);
+        if forgets {
+            until("it has stopped", || {
+                let halted = member.group.status().halted;
+                halted.is_some_and(|why| why.to_string().contains("StateMachine::restore"))
+            })
+            .await;
+        } else {
+            within("online", member.group.when().online()).await;
+            assert_eq!(member.ledger().await, Ledger::of(0..MANY));
+        }
+        drop(member);
+        node.close().await;
+    }
 }

@@ -70,7 +70,26 @@ pub struct Bookkeeper {
     pub ledger: Ledger,
     /// Whether it saves its state.
     pub saves: bool,
+    /// Bytes that its state has besides.
+    pub filler: usize,
+    /// Called when it saves its state, not counting the one before the first command.
+    pub on_save: fn() -> io::Result<()>,
+    /// Whether it does not restore what it saved.
+    pub forgets: bool,
     pub trace: Traced,
+}
+
+impl Default for Bookkeeper {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            saves: false,
+            filler: 0,
+            on_save: || Ok(()),
+            forgets: false,
+            trace: Traced::default(),
+        }
+    }
 }
 
 impl Bookkeeper {
@@ -106,6 +125,9 @@ impl StateMachine for Bookkeeper {
             return Ok(false);
         }
         self.note(|trace| trace.saved += 1);
+        if self.ledger.entries > 0 {
+            (self.on_save)()?;
+        }
         let Ledger {
             sum,
             entries,
@@ -114,10 +136,14 @@ impl StateMachine for Bookkeeper {
         out.write_all(&sum.to_le_bytes())?;
         out.write_all(&entries.to_le_bytes())?;
         out.write_all(&order.to_le_bytes())?;
+        out.write_all(&vec![0; self.filler])?;
         Ok(true)
     }
 
     fn restore(&mut self, from: &mut dyn io::Read) -> io::Result<bool> {
+        if self.forgets {
+            return Ok(false);
+        }
         let mut number = [0; 8];
         from.read_exact(&mut number)?;
         self.ledger.sum = u64::from_le_bytes(number);
@@ -282,12 +308,27 @@ impl Member {
 
 /// Joins the group; `saves` says whether the machine saves its state.
 pub fn join(node: &Network, saves: bool) -> Member {
-    let trace = Traced::default();
     let machine = Bookkeeper {
-        ledger: Ledger::default(),
         saves,
-        trace: Arc::clone(&trace),
+        ..Bookkeeper::default()
     };
+    join_with(node, machine)
+}
+
+/// Joins the group with a state of so many bytes, to be told when it is saved.
+pub fn join_saving(node: &Network, filler: usize, on_save: fn() -> io::Result<()>) -> Member {
+    let machine = Bookkeeper {
+        saves: true,
+        filler,
+        on_save,
+        ..Bookkeeper::default()
+    };
+    join_with(node, machine)
+}
+
+/// Joins the group with this machine.
+pub fn join_with(node: &Network, machine: Bookkeeper) -> Member {
+    let trace = Arc::clone(&machine.trace);
     let group = node
         .groups()
         .with_key("the key")

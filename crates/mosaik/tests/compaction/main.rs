@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 
 mod durable;
+mod kill;
 mod ledger;
 mod memory;
 #[path = "../support/mod.rs"]

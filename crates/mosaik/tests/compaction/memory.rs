@@ -2,10 +2,10 @@
 
 use {
     super::{
-        ledger::{Command, Ledger, MANY, formed, join},
+        ledger::{Bookkeeper, Command, Ledger, MANY, Member, formed, join},
         support::{
             groups::{event, quick},
-            network_id, node, node_knowing, nodes, within,
+            network_id, node, node_knowing, nodes, until, within,
         },
     },
     core::ops::RangeInclusive,
@@ -108,22 +108,18 @@ async fn the_store_of_commands_is_cut_with_the_log() {
     let group = node
         .groups()
         .with_key("the key")
-        .with_state_machine(super::ledger::Bookkeeper {
-            ledger: Ledger::default(),
-            saves: false,
-            trace: Arc::default(),
-        })
+        .with_state_machine(Bookkeeper::default())
         .with_log_storage(store.clone())
         .with_consensus_config(quick())
         .join();
     within("online", group.when().online()).await;
-    let member = super::ledger::Member {
+    let member = Member {
         group,
         trace: Arc::default(),
     };
     member.enter(0..MANY).await;
     member.is_cut().await;
-    super::support::until("the commands are cut", || *store.available().start() > 1).await;
+    until("the commands are cut", || *store.available().start() > 1).await;
     let held = store.available();
     assert_eq!(*held.end(), Index::from(MANY), "a tail stays");
     let (value, _) = store.get(*held.start()).expect("held").0;

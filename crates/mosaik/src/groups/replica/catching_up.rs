@@ -134,6 +134,7 @@ impl<M: StateMachine> Replica<M> {
             self.violated(peer);
             return Ok(());
         };
+        let is_torn = self.is_torn();
         let Self {
             parts,
             provider,
@@ -141,7 +142,12 @@ impl<M: StateMachine> Replica<M> {
             ..
         } = self;
         guarded("state synchronisation", || {
-            let answer = provider.receive(message, peer, parts);
+            // What is half changed is nobody's to have.
+            let answer = if is_torn {
+                Err(message)
+            } else {
+                provider.receive(message, peer, parts)
+            };
             if let (Err(message), Some(catching_up)) = (answer, catching_up) {
                 catching_up.session.receive(message, peer, parts);
             }

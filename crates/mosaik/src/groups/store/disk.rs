@@ -102,14 +102,7 @@ impl Disk {
         (chunks, name): (u32, u64),
         now: Instant,
     ) {
-        let batch = WriteBatch::new(log.group).install(SnapshotMeta {
-            last: mosaik_storage::Position {
-                index: meta.last.index.0,
-                term: meta.last.term.0,
-            },
-            chunks,
-            meta: meta.encode(),
-        });
+        let batch = installation(log.group, meta, chunks);
         let waiting = Waiting {
             group: log.group,
             purpose: Purpose::Install(name),
@@ -326,6 +319,18 @@ pub(crate) fn fetch(
     })
 }
 
+/// Makes the staged chunks a group's snapshot.
+fn installation(group: Digest, meta: &consensus::SnapshotMeta, chunks: u32) -> WriteBatch {
+    WriteBatch::new(group).install(SnapshotMeta {
+        last: mosaik_storage::Position {
+            index: meta.last.index.0,
+            term: meta.last.term.0,
+        },
+        chunks,
+        meta: meta.encode(),
+    })
+}
+
 fn from_stored(entry: mosaik_storage::Entry) -> Entry {
     Entry {
         index: LogIndex(entry.index),
@@ -405,82 +410,4 @@ impl DiskLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use {super::*, mosaik_storage::MemoryStore};
-
-    fn entry(index: u64, term: u64) -> Entry {
-        Entry {
-            index: LogIndex(index),
-            term: Term(term),
-            body: Bytes::from_static(b"entry"),
-        }
-    }
-
-    fn log() -> DiskLog {
-        DiskLog {
-            group: Digest::hash(b"group"),
-            incarnation: Incarnation(7),
-            hard_state: None,
-        }
-    }
-
-    /// What a store holds after these writes.
-    fn stored(log: &mut DiskLog, steps: Vec<Vec<Write>>) -> (GroupState, Vec<u64>) {
-        let mut store = MemoryStore::default();
-        store.open(log.group, log.incarnation).expect("opened");
-        for writes in steps {
-            for batch in log.batches(writes) {
-                store.write(batch).expect("a batch that breaks no rule");
-            }
-        }
-        let state = store.load(log.group).expect("loaded").expect("there");
-        let all = state.base.index + 1..=state.last.index;
-        let entries = store.entries(log.group, all, usize::MAX).expect("read");
-        (state, entries.iter().map(|entry| entry.term).collect())
-    }
-
-    #[test]
-    fn steps_become_batches_in_their_order() {
-        let append = |range: std::ops::RangeInclusive<u64>, term| {
-            Write::Append(range.map(|index| entry(index, term)).collect())
-        };
-        let hard = Bytes::from_static(b"hard");
-        let (state, terms) = stored(
-            &mut log(),
-            vec![
-                vec![Write::HardState(hard.clone()), append(1..=5, 1)],
-                // A follower whose log is replaced twice in one step.
-                vec![
-                    Write::Truncate(LogIndex(4)),
-                    append(4..=6, 2),
-                    Write::Truncate(LogIndex(6)),
-                    append(6..=7, 3),
-                    Write::Compact(LogIndex(2)),
-                ],
-            ],
-        );
-        assert_eq!(terms, [1, 2, 2, 3, 3]);
-        assert_eq!((state.base.index, state.hard_state), (2, Some(hard)));
-    }
-
-    #[test]
-    fn a_member_that_changes_its_lineage_keeps_its_hard_state_and_incarnation() {
-        let hard = |text: &'static str| Write::HardState(Bytes::from_static(text.as_bytes()));
-        let mut log = log();
-        let (state, terms) = stored(
-            &mut log,
-            vec![
-                vec![hard("old"), Write::Append(vec![entry(1, 1)])],
-                vec![
-                    hard("new"),
-                    Write::Reset(Position::ZERO),
-                    Write::Append(vec![entry(1, 9)]),
-                ],
-                vec![Write::Reset(Position::ZERO)],
-            ],
-        );
-        assert!(terms.is_empty() && state.last.index == 0);
-        assert_eq!(state.hard_state, Some(Bytes::from_static(b"new")));
-        assert_eq!(state.incarnation, Incarnation(7));
-    }
-}
+mod tests;
