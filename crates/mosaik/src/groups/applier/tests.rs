@@ -114,8 +114,7 @@ impl StateSyncProvider for Asked {
         // Shows that it was asked, and what it would have given.
         self.0 = cx.state_machine().0.len();
         let said = u32::try_from(self.0).expect("few");
-        drop(cx.feed_command(said));
-        Ok(())
+        cx.feed_command(said).map_err(|_| Say::Please)
     }
 }
 
@@ -206,7 +205,7 @@ fn entries(indices: core::ops::RangeInclusive<u32>) -> Vec<CommittedEntry> {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let deadline = tokio::time::timeout(Duration::from_secs(60), future);
+    let deadline = tokio::time::timeout(Duration::from_mins(1), future);
     deadline.await.unwrap_or_else(|_| panic!("{what}"))
 }
 
