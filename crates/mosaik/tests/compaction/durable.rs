@@ -10,7 +10,7 @@ use {
     },
     mosaik::{
         Network,
-        groups::{Consistency, Halted},
+        groups::{Consistency, Event, Halted},
     },
     std::{
         io,
@@ -246,4 +246,44 @@ async fn a_machine_that_does_not_restore_what_it_saved_stops_the_group_on_this_n
         drop(member);
         node.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_alone_says_so_and_keeps_its_state() {
+    let (network, directories) = (network_id(), [Directory::new(), Directory::new()]);
+    let first = on_disk(network, &directories[0].0, None).await;
+    let second = on_disk(network, &directories[1].0, Some(&first)).await;
+    let member = online(&first, true).await;
+    let lost = online(&second, true).await;
+    member.enter(0..MANY).await;
+    member.is_cut().await;
+    until("both vote", || member.group.status().voters().count() == 2).await;
+    // On its disk it keeps its place, and so the group its majority of two.
+    drop(lost);
+    second.close().await;
+    let mut events = member.group.events();
+    let (from, into) = within("it goes on", async {
+        loop {
+            // A leader does not until it has noticed that it is alone.
+            member.group.recover();
+            let next = tokio::time::timeout(core::time::Duration::from_millis(200), events.recv());
+            if let Ok(Ok(Event::Continued { from, into })) = next.await {
+                return (from, into);
+            }
+        }
+    })
+    .await;
+    assert_ne!(from, into);
+    until("it has a lineage of its own", || {
+        member.group.status().lineage.is_some_and(|now| now != from)
+    })
+    .await;
+    within("online", member.group.when().online()).await;
+    member.enter([MANY]).await;
+    drop(member);
+    first.close().await;
+    let first = on_disk(network, &directories[0].0, None).await;
+    let member = online(&first, true).await;
+    assert_eq!(member.ledger().await, Ledger::of(0..=MANY));
+    assert_eq!(member.trace().restored, 1);
 }

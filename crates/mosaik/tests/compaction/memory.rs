@@ -146,13 +146,12 @@ async fn the_side_that_has_cut_its_log_is_given_way_to() {
     second.discovery().dial(first.local().addr()).await;
     let merged = |event| match event {
         Event::Merged {
-            resubmitted,
-            dropped,
-            ..
-        } => Some((resubmitted, dropped)),
+            commands, dropped, ..
+        } => Some((commands, dropped)),
         _ => None,
     };
-    assert_eq!(event(&mut events, merged).await, (2 * MANY, 0));
+    let all = (Index::from(2 * MANY), 0);
+    assert_eq!(event(&mut events, merged).await, all);
     within("online", two.group.when().online()).await;
     let expected = Ledger::of((0..MANY).chain(values));
     assert_eq!(one.ledger().await, expected);
