@@ -3,5 +3,8 @@
 
 mod demo;
 mod failures;
+mod lan;
+#[path = "../support/namespace.rs"]
+mod namespace;
 mod pipes;
 mod tool;

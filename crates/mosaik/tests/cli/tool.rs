@@ -51,10 +51,8 @@ impl Place {
             .args(args)
             .env("MOSAIK_RUNTIME_DIR", self.0.join("run"))
             .env_remove("MOSAIK_PRESET")
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .env_remove("RUST_LOG");
+        piped(&mut command);
         command
     }
 
@@ -69,6 +67,14 @@ impl Drop for Place {
         // What cannot be removed is left to the system's cleaning of temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// With its output to be read, and no input.
+pub(crate) fn piped(command: &mut Command) -> &mut Command {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
 }
 
 /// What a process wrote so far.

@@ -10,6 +10,8 @@
 mod faults;
 mod history;
 mod member;
+#[path = "../support/namespace.rs"]
+mod namespace;
 mod process;
 mod random;
 mod router;

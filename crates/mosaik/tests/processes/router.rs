@@ -8,12 +8,14 @@
 //!
 //! Not here: loss by chance, delay and reordering, for which many kernels lack what it takes.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    io::{BufRead, BufReader, Write},
-    net::{Ipv4Addr, SocketAddr},
-    process::{Child, ChildStdin, Command, Stdio},
+use {
+    crate::namespace::Namespace,
+    std::{
+        collections::BTreeSet,
+        fmt::Write as _,
+        net::{Ipv4Addr, SocketAddr},
+        process::Command,
+    },
 };
 
 /// The port that every member binds: each has an address of its own.
@@ -45,7 +47,7 @@ impl Router {
         let mut hosts = Vec::new();
         for member in 0..members {
             let host = hub.inner()?;
-            let pid = host.holder.id();
+            let pid = host.id();
             let link = format!(
                 "link add n{member} type veth peer name eth0 netns {pid}\n\
                  addr add 10.77.{member}.1/24 dev n{member}\n\
@@ -96,105 +98,5 @@ impl Router {
         let order = format!("link set n{member} {state}\n");
         let done = self.hub.run(&["ip", "-batch", "-"], &order);
         done.expect("what could be made can be changed");
-    }
-}
-
-/// A network namespace, and perhaps one of users that owns it, which live as long as a process.
-#[derive(Debug)]
-struct Namespace {
-    holder: Child,
-    /// What it waits for.
-    _input: ChildStdin,
-    users: bool,
-}
-
-impl Namespace {
-    /// One in which this test may do everything: of a user namespace, or with the privileges
-    /// that it has.
-    fn hub() -> Result<Self, String> {
-        let mut own = Command::new("unshare");
-        own.args(["--user", "--map-root-user", "--net"]);
-        Self::held_by(own, true).or_else(|first| {
-            let mut privileged = Command::new("unshare");
-            privileged.arg("--net");
-            Self::held_by(privileged, false).map_err(|second| format!("{first}; {second}"))
-        })
-    }
-
-    /// Another, with the same owner.
-    fn inner(&self) -> Result<Self, String> {
-        let mut command = self.enter();
-        command.args(["unshare", "--net"]);
-        Self::held_by(command, self.users)
-    }
-
-    /// What `command` is put before runs in the new namespace.
-    fn held_by(mut command: Command, users: bool) -> Result<Self, String> {
-        let mut holder = command
-            .args(["sh", "-c", "echo there; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{command:?}: {error}"))?;
-        let input = holder.stdin.take().expect("it is piped");
-        let output = holder.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        let heard = BufReader::new(output).read_line(&mut line);
-        if heard.is_ok() && line == "there\n" {
-            return Ok(Self {
-                holder,
-                _input: input,
-                users,
-            });
-        }
-        drop(input);
-        let output = holder
-            .wait_with_output()
-            .map_err(|error| error.to_string())?;
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{command:?}: {}", complaint.trim()))
-    }
-
-    /// The beginning of a command that runs in it.
-    fn enter(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.holder.id().to_string(), "--net"]);
-        if self.users {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        command.arg("--");
-        command
-    }
-
-    /// Runs a command in it to its end.
-    fn run(&self, words: &[&str], input: &str) -> Result<(), String> {
-        let mut command = self.enter();
-        let mut child = command
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{command:?}: {error}"))?;
-        let mut pipe = child.stdin.take().expect("it is piped");
-        let written = pipe.write_all(input.as_bytes());
-        drop(pipe);
-        let output = child
-            .wait_with_output()
-            .map_err(|error| error.to_string())?;
-        if output.status.success() && written.is_ok() {
-            return Ok(());
-        }
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{command:?}: {}", complaint.trim()))
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // A holder that has ended by itself needs no more.
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }
