@@ -5,6 +5,7 @@
 use {
     crate::{
         discovery::SignedPeerEntry,
+        groups::fuzzing as groups,
         network::links::header::{Answer, Header},
         streams::fuzzing as streams,
     },
@@ -35,4 +36,19 @@ pub fn subscribe(bytes: &[u8]) -> bool {
 /// The frames of a subscription, cut into chunks as the first byte says.
 pub fn frames(bytes: &[u8]) -> bool {
     streams::frames(bytes)
+}
+
+/// What the opener of a lane between members of groups says first.
+pub fn lane_greeting(bytes: &[u8]) -> bool {
+    groups::greeting(bytes)
+}
+
+/// The frames of a lane, hellos among them, cut into chunks as the first byte says.
+pub fn lane(bytes: &[u8]) -> bool {
+    groups::lane(bytes)
+}
+
+/// The messages of a log's replay, and the commands in them.
+pub fn replay(bytes: &[u8]) -> bool {
+    groups::replay(bytes)
 }

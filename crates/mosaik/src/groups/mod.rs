@@ -15,6 +15,8 @@ pub(crate) mod descriptions;
 mod driver;
 mod error;
 mod event;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod handle;
 mod index;
 mod key;

@@ -12,6 +12,8 @@ mod reader;
 mod serve;
 mod writer;
 
+#[cfg(fuzzing)]
+pub(super) use reader::reparse;
 pub(super) use {
     frame::{Facets, Frame, Hello, Probe},
     reader::{Read, Reader},

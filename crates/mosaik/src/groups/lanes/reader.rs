@@ -148,6 +148,29 @@ impl Parser {
     }
 }
 
+/// Parses bytes that arrive in chunks of a size, of a peer that has proven a key; whether all of
+/// them were frames. What is a frame is the same after encoding it again.
+#[cfg(fuzzing)]
+pub(in crate::groups) fn reparse(bytes: &[u8], chunk_bytes: usize) -> bool {
+    let mut parser = Parser::default();
+    let mut frames = Vec::new();
+    let parsed = bytes.chunks(chunk_bytes).all(|chunk| {
+        parser.buffer.extend_from_slice(chunk);
+        parser.parse(&mut frames, true).is_ok()
+    });
+    for frame in frames {
+        let limit = frame.len();
+        let (head, payload) = frame.clone().encode();
+        let again = Bytes::from([head, payload.unwrap_or_default()].concat());
+        assert!(
+            again.len() <= limit,
+            "a frame measures at most what it says"
+        );
+        assert_eq!(Frame::decode(again.slice(4..)), Ok(frame));
+    }
+    parsed
+}
+
 #[cfg(test)]
 mod tests {
     use {super::*, proptest::prelude::*};

@@ -35,3 +35,64 @@ pub enum LogReplaySyncMessage<C: Command> {
         times: Vec<(UnixMillis, u32)>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use {
+        super::*,
+        crate::groups::index::Index,
+        mosaik_primitives::codec::{deserialize, try_serialize},
+        proptest::prelude::*,
+    };
+
+    type Message = LogReplaySyncMessage<(u32, String)>;
+
+    fn serialize(message: &Message) -> Vec<u8> {
+        try_serialize(message).expect("it encodes").to_vec()
+    }
+
+    fn all() -> Vec<Vec<u8>> {
+        let range = Index::from(3u8)..=Index::from(4u8);
+        let entries =
+            ["three", "four"].map(|text| (Encoded((7, text.to_owned())), Term::from(2u8)));
+        let messages: [Message; 4] = [
+            LogReplaySyncMessage::AvailabilityRequest,
+            LogReplaySyncMessage::AvailabilityResponse(range.clone()),
+            LogReplaySyncMessage::FetchEntriesRequest(range.clone()),
+            LogReplaySyncMessage::FetchEntriesResponse {
+                range,
+                entries: entries.to_vec(),
+                times: vec![(UnixMillis(1), 2)],
+            },
+        ];
+        messages.map(|message| serialize(&message)).into()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_nearly_a_message_never_panics_and_what_is_one_round_trips(
+            message in 0..4usize,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+            is_cut in any::<bool>(),
+        ) {
+            let mut bytes = all().swap_remove(message);
+            let whole = bytes.clone();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if is_cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            match deserialize::<Message>(&bytes) {
+                Ok(message) => {
+                    let again = serialize(&message);
+                    let back = deserialize::<Message>(&again);
+                    prop_assert!(back.is_ok_and(|back| serialize(&back) == again));
+                }
+                Err(_) => prop_assert!(bytes != whole, "what was encoded is decoded"),
+            }
+        }
+    }
+}
