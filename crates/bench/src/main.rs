@@ -90,16 +90,19 @@ fn print_memory(what: &str) -> ExitCode {
     }
 }
 
+/// What a process does that is there to be killed.
+fn lead(peer: &str) -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
+    runtime.block_on(groups::lead_until_killed(peer));
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
     let mut given = std::env::args().skip(1);
-    if given.next().as_deref() == Some(nodes::CHILD) {
-        return print_memory(&given.next().unwrap_or_default());
-    }
-    if std::env::args().nth(1).as_deref() == Some(groups::LEADER) {
-        let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
-        let peer = std::env::args().nth(2).unwrap_or_default();
-        runtime.block_on(groups::lead_until_killed(&peer));
-        return ExitCode::SUCCESS;
+    match (given.next().as_deref(), given.next()) {
+        (Some(nodes::CHILD), what) => return print_memory(&what.unwrap_or_default()),
+        (Some(groups::LEADER), peer) => return lead(&peer.unwrap_or_default()),
+        _ => {}
     }
     let arguments = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
