@@ -88,3 +88,44 @@ fn a_group_works_while_its_members_are_restarted_one_after_another() {
     }
     cluster.conclude();
 }
+
+#[test]
+fn leadership_goes_where_it_is_handed_and_nothing_is_lost_on_the_way() {
+    let mut cluster = Cluster::start(3, true);
+    cluster.wait_progress(SOME);
+    for _ in 0..3 {
+        let leader = cluster.wait_leader(None);
+        let next = (leader + 1) % 3;
+        cluster.hand_over(leader, next);
+        cluster.wait_leads(next);
+        cluster.wait_progress(SOME);
+    }
+    cluster.conclude();
+}
+
+#[test]
+fn a_lost_majority_is_given_up_where_it_is_asked_for_and_not_before() {
+    let mut cluster = Cluster::start(3, true);
+    cluster.wait_progress(SOME);
+    cluster.stop();
+    // What it holds is everything that was acknowledged.
+    let held = cluster.held(0);
+    for member in 1..3 {
+        cluster.kill(member);
+        cluster.wipe(member);
+    }
+    cluster.wait_online(0, false);
+    // Their next lives cannot replace them: no majority is left that could agree to that.
+    cluster.spawn(1);
+    cluster.stays_offline(0);
+    cluster.recover(0);
+    cluster.wait_online(0, true);
+    cluster.spawn(2);
+    for member in 0..3 {
+        cluster.wait_voter(member);
+    }
+    cluster.wait_progress(SOME);
+    let now = cluster.held(0);
+    assert!(now.starts_with(&held), "nothing is missing");
+    cluster.conclude();
+}

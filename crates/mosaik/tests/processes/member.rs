@@ -81,6 +81,10 @@ pub(crate) enum Told {
     Stop,
     /// To say what the group holds.
     Show,
+    /// To hand leadership over to the member with this number.
+    HandOver(u8),
+    /// To go on without the majority.
+    Recover,
     /// To leave as a program does that ends well.
     Quit,
 }
@@ -276,6 +280,8 @@ async fn work(identity: &Identity, group: &Group<Registers>, orders: &mut mpsc::
                 say(&Said::Stopped);
             }
             Told::Show => show(group).await,
+            Told::HandOver(number) => group.transfer_leadership(Some(key(number).public())),
+            Told::Recover => group.recover(),
             Told::Quit => break,
         }
     }

@@ -277,6 +277,38 @@ impl Cluster {
         kill_process(pid, signal).expect("it is signalled");
     }
 
+    /// Tells `from`, which leads, to hand leadership to `to`.
+    pub(crate) fn hand_over(&mut self, from: usize, to: usize) {
+        self.tell(from, Told::HandOver(to as u8 + 1));
+    }
+
+    /// Tells a member to go on without the majority.
+    pub(crate) fn recover(&mut self, member: usize) {
+        self.tell(member, Told::Recover);
+    }
+
+    /// Ends the load, and waits until it has ended.
+    pub(crate) fn stop(&mut self) {
+        for member in 0..self.len() {
+            self.tell(member, Told::Stop);
+        }
+        for member in 0..self.len() {
+            let what = format!("the clients of member {member} end");
+            self.wait(&what, |heard| heard.members[member].stopped.then_some(()));
+        }
+    }
+
+    /// What a member holds when it has everything that was committed.
+    pub(crate) fn held(&mut self, member: usize) -> Vec<Id> {
+        self.tell(member, Told::Show);
+        let what = format!("member {member} shows what it holds");
+        self.wait(&what, |heard| {
+            let state = &mut heard.members[member];
+            let shown = std::mem::take(&mut state.shown);
+            shown.then(|| std::mem::take(&mut state.held))
+        })
+    }
+
     fn tell(&mut self, member: usize, told: Told) {
         let process = self.processes[member].as_mut().expect("it lives");
         let line = serde_json::to_string(&told).expect("it encodes");
@@ -321,6 +353,21 @@ impl Cluster {
         });
     }
 
+    /// Waits until this member leads.
+    pub(crate) fn wait_leads(&self, member: usize) {
+        let what = format!("member {member} leads");
+        self.wait(&what, |heard| heard.members[member].leads.then_some(()));
+    }
+
+    /// Fails when a member comes online, or any member is answered, within some elections' time.
+    pub(crate) fn stays_offline(&self, member: usize) {
+        let answers = self.heard.0.lock().expect("not poisoned").answers.clone();
+        std::thread::sleep(Duration::from_secs(4));
+        let heard = self.heard.0.lock().expect("not poisoned");
+        assert!(!heard.members[member].online, "it has no majority");
+        assert_eq!(heard.answers, answers, "nobody has one");
+    }
+
     /// Waits until an operation of a member's clients fails.
     pub(crate) fn wait_failure(&self, member: usize) {
         let before = self.heard.0.lock().expect("not poisoned").failures[member];
@@ -358,22 +405,8 @@ impl Cluster {
     /// Ends the load, and holds what the clients saw against what the members hold. Returns how
     /// many operations were asked and answered, and how many commands are held.
     pub(crate) fn conclude(mut self) -> [usize; 3] {
-        for member in 0..self.len() {
-            self.tell(member, Told::Stop);
-        }
-        for member in 0..self.len() {
-            let what = format!("the clients of member {member} end");
-            self.wait(&what, |heard| heard.members[member].stopped.then_some(()));
-        }
-        let mut held: Vec<Vec<Id>> = Vec::new();
-        for member in 0..self.len() {
-            self.tell(member, Told::Show);
-            let what = format!("member {member} shows what it holds");
-            held.push(self.wait(&what, |heard| {
-                let state = &mut heard.members[member];
-                state.shown.then(|| std::mem::take(&mut state.held))
-            }));
-        }
+        self.stop();
+        let held: Vec<_> = (0..self.len()).map(|member| self.held(member)).collect();
         for (member, ids) in held.iter().enumerate() {
             assert!(*ids == held[0], "members 0 and {member} differ");
         }
