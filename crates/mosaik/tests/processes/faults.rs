@@ -129,3 +129,24 @@ fn a_lost_majority_is_given_up_where_it_is_asked_for_and_not_before() {
     assert!(now.starts_with(&held), "nothing is missing");
     cluster.conclude();
 }
+
+#[test]
+fn members_that_cut_their_logs_lose_nothing_when_they_are_killed_or_robbed_of_their_data() {
+    let mut cluster = Cluster::cutting(3);
+    for member in 0..3 {
+        cluster.wait_cut(member);
+    }
+    for victim in 0..3 {
+        cluster.kill(victim);
+        cluster.wait_progress(SOME);
+        if victim > 0 {
+            cluster.wipe(victim);
+        }
+        cluster.spawn(victim);
+        cluster.wait_voter(victim);
+        cluster.wait_progress_of(&[victim], SOME);
+        // From the state that it has saved, or that it was handed.
+        cluster.wait_cut(victim);
+    }
+    cluster.conclude();
+}

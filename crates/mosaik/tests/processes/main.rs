@@ -9,6 +9,7 @@
 
 mod faults;
 mod history;
+mod machine;
 mod member;
 #[path = "../support/namespace.rs"]
 mod namespace;

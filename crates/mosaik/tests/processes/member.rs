@@ -6,6 +6,7 @@
 use {
     super::{
         history::{Call, Id, Note},
+        machine::{Answer, Command, HandedOver, Query, Replayed, Served},
         router,
     },
     core::{
@@ -13,14 +14,13 @@ use {
         time::Duration,
     },
     mosaik::{
-        Group, GroupKey, Network, SecretKey, Strong, UniqueId, Weak, discovery,
-        groups::{ApplyContext, ConsensusConfig, LogReplaySync, Role, StateMachine},
+        Group, GroupKey, Network, SecretKey, Strong, Weak, discovery,
+        groups::{ConsensusConfig, Role},
         iroh::EndpointAddr,
         network::Preset,
     },
     serde::{Deserialize, Serialize},
     std::{
-        collections::BTreeMap,
         io::BufRead,
         path::PathBuf,
         sync::Arc,
@@ -38,8 +38,6 @@ pub(crate) const MARK: &str = "@ ";
 
 const CLIENTS: u64 = 4;
 const KEYS: u64 = 5;
-/// Commands shown at a time.
-const PAGE: usize = 10_000;
 
 /// Who a member is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +52,8 @@ pub(crate) struct Identity {
     pub(crate) data: Option<PathBuf>,
     /// Whether there is a router between the members: they know each other's addresses then.
     pub(crate) routed: bool,
+    /// Whether logs are cut, and the state handed over to whoever lacks what was cut off.
+    pub(crate) cuts: bool,
 }
 
 /// What a member says.
@@ -63,6 +63,8 @@ pub(crate) enum Said {
     Online(bool),
     /// Whether it counts for majorities has changed.
     Votes(bool),
+    /// Its log is cut for the first time.
+    Cut,
     /// Its role has changed.
     Leads(bool),
     Noted(Note),
@@ -92,73 +94,6 @@ pub(crate) enum Told {
 fn say(said: &Said) {
     let line = serde_json::to_string(said).expect("it encodes");
     println!("{MARK}{line}");
-}
-
-/// Registers that remember every command and what was there before it.
-#[derive(Default)]
-struct Registers {
-    values: BTreeMap<usize, u64>,
-    before: BTreeMap<Id, u64>,
-    held: Vec<Id>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Command {
-    id: Id,
-    key: usize,
-    call: Call,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-enum Query {
-    Value(usize),
-    Before(Id),
-    /// Some commands, from the one with so many before it.
-    Held(usize),
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-enum Answer {
-    Value(u64),
-    Held(Vec<Id>),
-}
-
-impl StateMachine for Registers {
-    type Command = Command;
-    type Query = Query;
-    type QueryResult = Answer;
-    type StateSync = LogReplaySync<Self>;
-
-    fn signature(&self) -> UniqueId {
-        UniqueId::from("test.registers")
-    }
-
-    fn apply(&mut self, command: Command, _: &dyn ApplyContext) {
-        let value = self.values.entry(command.key).or_default();
-        self.before.insert(command.id, *value);
-        *value = command.call.after(*value);
-        self.held.push(command.id);
-    }
-
-    fn query(&self, query: Query) -> Answer {
-        match query {
-            Query::Value(key) => Answer::Value(self.values.get(&key).copied().unwrap_or(0)),
-            Query::Before(id) => Answer::Value(self.before[&id]),
-            Query::Held(from) => {
-                let some = self.held.iter().skip(from).take(PAGE);
-                Answer::Held(some.copied().collect())
-            }
-        }
-    }
-
-    fn start_over(&mut self) -> bool {
-        *self = Self::default();
-        true
-    }
-
-    fn state_sync(&self) -> LogReplaySync<Self> {
-        LogReplaySync::default()
-    }
 }
 
 fn consensus(members: u32) -> ConsensusConfig {
@@ -193,7 +128,11 @@ fn member() {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .expect("it is asked for");
     log(&identity);
-    runtime.block_on(live(identity));
+    if identity.cuts {
+        runtime.block_on(live::<HandedOver>(identity));
+    } else {
+        runtime.block_on(live::<Replayed>(identity));
+    }
 }
 
 /// Writes its log to a file, where one is asked for.
@@ -216,7 +155,7 @@ fn key(number: u8) -> SecretKey {
     SecretKey::from_bytes(&[number; 32])
 }
 
-async fn live(identity: Identity) {
+async fn live<M: Served>(identity: Identity) {
     let mut builder = Network::builder(identity.network.as_str())
         .with_preset(Preset::Local)
         .with_secret_key(key(identity.number));
@@ -240,7 +179,7 @@ async fn live(identity: Identity) {
     let group = network
         .groups()
         .with_key(GroupKey::from_secret(identity.network.as_str()))
-        .with_state_machine(Registers::default())
+        .with_state_machine(M::default())
         .with_consensus_config(consensus(identity.members))
         .join();
     let watching = [
@@ -267,7 +206,7 @@ async fn live(identity: Identity) {
 }
 
 /// Has clients, and obeys until it is told to leave.
-async fn work(identity: &Identity, group: &Group<Registers>, orders: &mut mpsc::Receiver<Told>) {
+async fn work<M: Served>(identity: &Identity, group: &Group<M>, orders: &mut mpsc::Receiver<Told>) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = start_clients(identity, group, &stop);
     while let Some(order) = orders.recv().await {
@@ -303,13 +242,17 @@ fn orders() -> mpsc::Receiver<Told> {
 }
 
 /// Says when it begins to count, and whether it leads.
-async fn watch(group: Group<Registers>, id: mosaik::PeerId) {
-    let (mut leads, mut votes) = (false, false);
+async fn watch<M: Served>(group: Group<M>, id: mosaik::PeerId) {
+    let (mut leads, mut votes, mut cut) = (false, false, false);
     loop {
         let status = group.status();
         let led = std::mem::replace(&mut leads, status.role == Role::Leader);
         if led != leads {
             say(&Said::Leads(leads));
+        }
+        if !cut && !status.snapshot.is_zero() {
+            cut = true;
+            say(&Said::Cut);
         }
         let me = (id, status.incarnation);
         let mut voters = status.voters();
@@ -325,7 +268,7 @@ async fn watch(group: Group<Registers>, id: mosaik::PeerId) {
 }
 
 /// Says when it comes online, and when it is not any more.
-async fn watch_online(group: Group<Registers>) {
+async fn watch_online<M: Served>(group: Group<M>) {
     loop {
         group.when().online().await;
         say(&Said::Online(true));
@@ -335,7 +278,7 @@ async fn watch_online(group: Group<Registers>) {
 }
 
 /// Says all that the group holds.
-async fn show(group: &Group<Registers>) {
+async fn show<M: Served>(group: &Group<M>) {
     let mut shown = 0;
     loop {
         let answer = group.query(Query::Held(shown), Strong).await;
@@ -354,9 +297,9 @@ async fn show(group: &Group<Registers>) {
     }
 }
 
-fn start_clients(
+fn start_clients<M: Served>(
     identity: &Identity,
-    group: &Group<Registers>,
+    group: &Group<M>,
     stop: &Arc<AtomicBool>,
 ) -> Vec<JoinHandle<()>> {
     let next = Arc::new(AtomicU64::new(1));
@@ -390,12 +333,18 @@ pub(crate) const fn draw(random: &mut u64) -> u64 {
 }
 
 /// One operation of a client, written down before and after.
-async fn operate(group: &Group<Registers>, id: Id, random: &mut u64) {
+async fn operate<M: Served>(group: &Group<M>, id: Id, random: &mut u64) {
     let key = (draw(random) % KEYS) as usize;
     let call = match draw(random) % 5 {
         0 | 1 => Call::Read,
         2 | 3 => Call::Swap(draw(random) % 10),
         _ => Call::Replace(draw(random) % 10, draw(random) % 10),
+    };
+    let command = |id, key, call| Command {
+        id,
+        key,
+        call,
+        padding: vec![7; M::PADDING],
     };
     let at = now();
     say(&Said::Noted(Note::Asked { id, at, key, call }));
@@ -404,7 +353,7 @@ async fn operate(group: &Group<Registers>, id: Id, random: &mut u64) {
             Ok(answer) => Some((Some(value(&answer)), answer.state_position())),
             Err(_) => None,
         },
-        _ => match group.execute(Command { id, key, call }).await {
+        _ => match group.execute(command(id, key, call)).await {
             Ok(index) => {
                 let answer = group.query(Query::Before(id), Weak).await;
                 // It is applied here, unless the group is being left.

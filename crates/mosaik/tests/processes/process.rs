@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) online: bool,
     pub(crate) votes: bool,
     pub(crate) leads: bool,
+    /// Whether its log does not begin at the beginning.
+    cut: bool,
     pub(crate) stopped: bool,
     /// What was shown so far of what the group holds.
     held: Vec<Id>,
@@ -91,6 +93,7 @@ impl Process {
 pub(crate) struct Cluster {
     place: PathBuf,
     durable: bool,
+    cuts: bool,
     router: Option<Router>,
     lives: Vec<u64>,
     processes: Vec<Option<Process>>,
@@ -100,14 +103,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts so many members on loopback, and waits until each takes commands and counts.
     pub(crate) fn start(members: usize, durable: bool) -> Self {
-        Self::begin(members, durable, None)
+        Self::begin(members, durable, false, None)
     }
 
     /// As [`start`](Self::start), with a router between the members; says so where there can be
     /// none.
     pub(crate) fn routed(members: usize, durable: bool) -> Option<Self> {
+        Self::router(members).map(|router| Self::begin(members, durable, false, Some(router)))
+    }
+
+    /// Durable members of a group that cuts its logs, with a router between them where there can
+    /// be one.
+    pub(crate) fn cutting(members: usize) -> Self {
+        Self::begin(members, true, true, Self::router(members))
+    }
+
+    /// A router between members; says so where there can be none.
+    fn router(members: usize) -> Option<Router> {
         match Router::new(members) {
-            Ok(router) => Some(Self::begin(members, durable, Some(router))),
+            Ok(router) => Some(router),
             Err(why) => {
                 let what = "SKIPPED, network namespaces are not permitted here";
                 // Not by a macro, whose words are kept back where a test passes.
@@ -118,7 +132,7 @@ impl Cluster {
         }
     }
 
-    fn begin(members: usize, durable: bool, router: Option<Router>) -> Self {
+    fn begin(members: usize, durable: bool, cuts: bool, router: Option<Router>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("mosaik-processes-{}-{number}", std::process::id());
@@ -133,6 +147,7 @@ impl Cluster {
         let mut cluster = Self {
             place,
             durable,
+            cuts,
             router,
             lives: vec![0; members],
             processes: (0..members).map(|_| None).collect(),
@@ -196,6 +211,7 @@ impl Cluster {
             life: self.lives[member],
             data: self.durable.then_some(data),
             routed: self.is_routed(),
+            cuts: self.cuts,
         };
         self.lives[member] += 1;
         self.heard.0.lock().expect("not poisoned").members[member] = State::default();
@@ -353,6 +369,12 @@ impl Cluster {
         });
     }
 
+    /// Waits until a member's log is cut.
+    pub(crate) fn wait_cut(&self, member: usize) {
+        let what = format!("the log of member {member} is cut");
+        self.wait(&what, |heard| heard.members[member].cut.then_some(()));
+    }
+
     /// Waits until this member leads.
     pub(crate) fn wait_leads(&self, member: usize) {
         let what = format!("member {member} leads");
@@ -455,6 +477,7 @@ impl Heard {
             Some(Said::Online(online)) => state.online = online,
             Some(Said::Votes(votes)) => state.votes = votes,
             Some(Said::Leads(leads)) => state.leads = leads,
+            Some(Said::Cut) => state.cut = true,
             Some(Said::Failed) => self.failures[member] += 1,
             Some(Said::Stopped) => state.stopped = true,
             Some(Said::Held(held)) if held.is_empty() => state.shown = true,

@@ -50,14 +50,16 @@ fn whatever_comes_nothing_acknowledged_is_lost_and_everything_works_again() {
     let deadline = Instant::now() + whole;
     let mut counts = BTreeMap::new();
     let mut totals = [0; 3];
-    for round in 0.. {
+    for round in seed.. {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
-        let mut random = seed.wrapping_add(round);
-        println!("round {round}");
-        let results = Storm::rage(draw(&mut random), left.min(ROUND), &mut counts);
+        let mut random = round;
+        // Every other round with a log that is cut.
+        let cuts = round % 2 == 0;
+        println!("round {}, logs are cut: {cuts}", round - seed);
+        let results = Storm::rage(draw(&mut random), cuts, left.min(ROUND), &mut counts);
         for (total, result) in totals.iter_mut().zip(results) {
             *total += result;
         }
@@ -102,12 +104,18 @@ impl<'a> Storm<'a> {
     /// A group and what strikes it, for so long, and what came of it.
     fn rage(
         random: u64,
+        cuts: bool,
         long: Duration,
         counts: &'a mut BTreeMap<&'static str, u32>,
     ) -> [usize; 3] {
-        let cluster = Cluster::routed(MEMBERS, true);
+        let kept = || Cluster::routed(MEMBERS, true);
+        let cluster = if cuts {
+            Cluster::cutting(MEMBERS)
+        } else {
+            kept().unwrap_or_else(|| Cluster::start(MEMBERS, true))
+        };
         let mut storm = Self {
-            cluster: cluster.unwrap_or_else(|| Cluster::start(MEMBERS, true)),
+            cluster,
             random,
             ends: Vec::new(),
             counts,
