@@ -164,7 +164,8 @@ impl<M: StateMachine> fmt::Debug for CommandError<M> {
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError<M: StateMachine> {
-    /// No leader confirmed in time what the answer has to reflect.
+    /// No leader confirmed in time what the answer has to reflect, or the state is being replaced
+    /// by that of other members.
     #[error("Group is temporarily offline and cannot answer queries")]
     Offline(M::Query),
     /// This node has left the group, or the network is closed.

@@ -11,8 +11,8 @@ use {
     mosaik::{
         Digest, Network, PeerId, UniqueId,
         groups::{
-            ApplyContext, Consistency, Cursor, Group, Index, StateMachine, StateSync,
-            StateSyncProvider, StateSyncSession, SyncContext, SyncProviderContext,
+            ApplyContext, ConsensusConfig, Consistency, Cursor, Group, Index, StateMachine,
+            StateSync, StateSyncProvider, StateSyncSession, SyncContext, SyncProviderContext,
             SyncSessionContext, Term,
         },
     },
@@ -300,7 +300,7 @@ impl Member {
     pub async fn is_cut(&self) {
         until("the log is cut", || {
             let status = self.group.status();
-            !status.snapshot.is_zero() && status.log_entries < MANY
+            !status.snapshot.is_zero() && status.log_entries < u64::from(status.committed)
         })
         .await;
     }
@@ -328,12 +328,17 @@ pub fn join_saving(node: &Network, filler: usize, on_save: fn() -> io::Result<()
 
 /// Joins the group with this machine.
 pub fn join_with(node: &Network, machine: Bookkeeper) -> Member {
+    join_as(node, machine, quick())
+}
+
+/// Joins the group with this machine and configuration.
+pub fn join_as(node: &Network, machine: Bookkeeper, consensus: ConsensusConfig) -> Member {
     let trace = Arc::clone(&machine.trace);
     let group = node
         .groups()
         .with_key("the key")
         .with_state_machine(machine)
-        .with_consensus_config(quick())
+        .with_consensus_config(consensus)
         .join();
     Member { group, trace }
 }

@@ -325,6 +325,24 @@ fn is_fed(told: &Command) -> bool {
 }
 
 #[tokio::test]
+async fn a_session_that_replaces_another_has_to_end_what_that_one_has_begun() {
+    let node = node();
+    node.apply(1..=2);
+    node.synchronise(5);
+    node.say(&Say::Here(Vec::new()));
+    node.is_torn().await;
+    // This one has not begun yet, and the log leads beyond it.
+    node.synchronise(6);
+    node.is_torn().await;
+    node.apply(3..=8);
+    node.is_torn().await;
+    node.say(&Say::Here(vec![1, 2, 3, 4, 5, 6]));
+    let all = within("an answer", node.strong()).await.expect("told");
+    assert_eq!(numbers(all), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(node.told().len(), 1, "one has ended");
+}
+
+#[tokio::test]
 async fn a_session_that_has_changed_nothing_gives_way_to_a_log_that_leads_further() {
     let node = node();
     node.apply(1..=2);

@@ -273,6 +273,9 @@ impl Member {
     }
 
     fn not_saved(&mut self, what: Stored, error: SaveError, io: &mut Io) {
+        if matches!(error, SaveError::Failed(_)) {
+            self.shared.metrics.snapshots_failed.increment(1);
+        }
         match (what, error) {
             (Stored::Own { .. }, SaveError::Ended) => {}
             (Stored::Received { meta }, SaveError::Ended) => {
@@ -341,6 +344,7 @@ impl Member {
                 self.halt(Halted::Storage(error.to_string().into()));
             }
             Err(error) => {
+                self.shared.metrics.snapshots_failed.increment(1);
                 tracing::warn!(
                     group = ?self.config.group_id(), %error, "a snapshot could not be stored",
                 );

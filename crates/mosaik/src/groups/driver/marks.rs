@@ -95,7 +95,8 @@ impl Marks {
         let bytes = self.last.bytes - self.asked.bytes;
         let entries = self.last.index.0.saturating_sub(self.asked.index.0);
         let is_due = if self.soon {
-            entries >= TAIL_ENTRIES || bytes >= TAIL_BYTES
+            // The end of that snapshot is out of the tail by then.
+            entries >= 2 * TAIL_ENTRIES || bytes >= 2 * TAIL_BYTES
         } else {
             entries >= CUT_ENTRIES || bytes >= CUT_BYTES
         };
@@ -108,8 +109,8 @@ impl Marks {
         self.soon = false;
     }
 
-    /// A snapshot was taken, and the core did not remember the place where the log was to be cut.
-    /// The end of the snapshot it will remember.
+    /// A snapshot was taken, and the core did not remember the place where the log was to be cut:
+    /// one that is quiet keeps nothing in memory. The end of the snapshot it will remember.
     pub(super) const fn ask_soon(&mut self) {
         self.soon = true;
     }

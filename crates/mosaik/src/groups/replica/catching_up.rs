@@ -53,7 +53,8 @@ impl<M: StateMachine> Replica<M> {
             // The state has to be on this member's disk before it counts as held.
             return Err(Halted::CannotSave);
         }
-        self.parts.touched = false;
+        // What an earlier session has begun to change, this one has to bring to an end.
+        self.parts.touched &= self.catching_up.is_some();
         self.parts.source = peer_id(&source).unwrap_or(self.parts.outlet.local);
         let target = Cursor::new(position.term.into(), meta.commands.into());
         let (sync, parts) = (&self.sync, &mut self.parts);
@@ -159,6 +160,7 @@ impl<M: StateMachine> Replica<M> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Result<Option<CaughtUp>, Halted> {
+        let is_torn = self.is_torn();
         let Self {
             parts,
             provider,
@@ -166,8 +168,10 @@ impl<M: StateMachine> Replica<M> {
             ..
         } = self;
         let reached = guarded("state synchronisation", || {
-            // Ready or not, the provider is polled again.
-            let _: Poll<()> = provider.poll(cx, parts);
+            if !is_torn {
+                // Ready or not, the provider is polled again.
+                let _: Poll<()> = provider.poll(cx, parts);
+            }
             match catching_up {
                 Some(catching_up) => catching_up.session.poll(cx, parts),
                 None => Poll::Pending,
@@ -182,6 +186,7 @@ impl<M: StateMachine> Replica<M> {
         else {
             return Ok(None);
         };
+        self.parts.touched = false;
         let installed = reached.index() >= target.index();
         if installed {
             self.is_partial = false;

@@ -35,6 +35,7 @@ impl MemoryLog {
             Write::Compact(upto) => {
                 let cut = upto.distance(self.base) as usize;
                 self.entries.drain(..cut.min(self.entries.len()));
+                self.entries.shrink_to(2 * self.entries.len());
                 self.base = self.base.max(upto);
             }
             // Votes and terms are the core's to remember while the process runs.

@@ -87,7 +87,8 @@ pub trait StateSyncProvider: Send + 'static {
     type Owner: StateSync;
 
     /// Does what is due. Called after everything else that is called here, and when the task is
-    /// woken. Ready says that nothing is left to do until then.
+    /// woken. Ready says that nothing is left to do until then. Not called while a session of this
+    /// member has begun to change the machine.
     fn poll(
         &mut self,
         _: &mut Context<'_>,
