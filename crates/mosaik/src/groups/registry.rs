@@ -13,10 +13,15 @@ use {
         metrics::Metrics,
         replica::{Outlet, Replica},
         setup::{Join, Shared},
+        sync::LogReplaySync,
         when::When,
     },
-    crate::{discovery::Discovery, network::links::Links},
-    core::{any::Any, fmt, time::Duration},
+    crate::{PeerId, discovery::Discovery, network::links::Links},
+    core::{
+        any::{Any, TypeId},
+        fmt,
+        time::Duration,
+    },
     mosaik_protocol::consensus::{self, GroupKeyId, PeerKey},
     mosaik_storage::DiskStore,
     parking_lot::Mutex,
@@ -29,6 +34,31 @@ use {
     },
     tokio::sync::oneshot,
 };
+
+/// Bytes of entries that a member may keep in memory whose log is cut: as many as can be handed out
+/// and not applied yet, and be on the way to others. A log is cut where the core remembers the
+/// place, and gets rid of what it keeps there.
+const CACHE_BYTES: usize = 24 << 20;
+
+/// What a group's core runs with on this node.
+fn core_config<M: StateMachine>(
+    config: &GroupConfig,
+    machine: &M,
+    local: PeerId,
+) -> consensus::Config {
+    let mut core = consensus::Config::new(
+        GroupKeyId(*config.group_id().as_bytes()),
+        PeerKey(*local.as_bytes()),
+        wall_clock().0,
+        random(),
+    );
+    config.consensus().configure(&mut core);
+    if TypeId::of::<M::StateSync>() != TypeId::of::<LogReplaySync<M>>() {
+        core.cache_bytes = CACHE_BYTES;
+    }
+    core.preference = machine.leadership_preference().into();
+    core
+}
 
 /// Joins groups. Cheap to clone.
 #[derive(Clone)]
@@ -144,14 +174,7 @@ impl Groups {
             Arc::clone(&shared),
             links.tasks().clone(),
         ));
-        let mut core = consensus::Config::new(
-            GroupKeyId(*id.as_bytes()),
-            PeerKey(*local.as_bytes()),
-            wall_clock().0,
-            random(),
-        );
-        config.consensus().configure(&mut core);
-        core.preference = machine.leadership_preference().into();
+        let core = core_config(&config, &machine, local);
         let durable = self.0.durable;
         let config = Arc::new(if durable {
             config.with_durability(Durability::Disk)

@@ -202,8 +202,13 @@ impl Member {
             // The state is about to be another one, and may be half of it.
             return;
         }
-        let applied = self.core.status().applied;
-        let Some(meta) = self.core.snapshot_meta(applied) else {
+        let Some(meta) = self.core.snapshot_meta(self.applied) else {
+            // The core remembers no place that is far behind what it has handed out. What was
+            // handed out by now is applied when this is answered.
+            if self.applied < self.handed_out {
+                self.cutting.stage = Stage::Asked;
+                self.machine.ask_to_cut(self.epoch);
+            }
             return;
         };
         let meta = Box::new(meta);

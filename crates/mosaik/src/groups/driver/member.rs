@@ -94,7 +94,7 @@ pub(super) struct Member {
     pub(super) inputs: VecDeque<Input>,
     /// The last entry handed out to be applied.
     pub(super) handed_out: LogIndex,
-    applied: LogIndex,
+    pub(super) applied: LogIndex,
     /// How often the machine was told to start over.
     pub(super) epoch: u64,
     pub(super) cutting: Cutting,
