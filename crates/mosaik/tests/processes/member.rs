@@ -17,7 +17,7 @@ use {
         Group, GroupKey, Network, SecretKey, Strong, Weak, discovery,
         groups::{ConsensusConfig, Role},
         iroh::EndpointAddr,
-        network::Preset,
+        network::{DamagedData, Preset},
     },
     serde::{Deserialize, Serialize},
     std::{
@@ -50,6 +50,8 @@ pub(crate) struct Identity {
     pub(crate) life: u64,
     /// Where it keeps its data, if it does.
     pub(crate) data: Option<PathBuf>,
+    /// Whether that was damaged on purpose. Else damage is a defect, and it does not start.
+    pub(crate) damaged: bool,
     /// Whether there is a router between the members: they know each other's addresses then.
     pub(crate) routed: bool,
     /// Whether logs are cut, and the state handed over to whoever lacks what was cut off.
@@ -63,6 +65,8 @@ pub(crate) enum Said {
     Online(bool),
     /// Whether it counts for majorities has changed.
     Votes(bool),
+    /// It has set its damaged data aside.
+    SetAside,
     /// Its log is cut for the first time.
     Cut,
     /// Its role has changed.
@@ -174,8 +178,14 @@ async fn live<M: Served>(identity: Identity) {
     }
     if let Some(data) = &identity.data {
         builder = builder.with_data_dir(data);
+        if identity.damaged {
+            builder = builder.with_damaged_data(DamagedData::SetAside);
+        }
     }
     let network = builder.build().await.expect("a node starts");
+    if network.set_aside().is_some() {
+        say(&Said::SetAside);
+    }
     let group = network
         .groups()
         .with_key(GroupKey::from_secret(identity.network.as_str()))

@@ -39,6 +39,8 @@ struct Heard {
     answers: Vec<usize>,
     /// How often they were not.
     failures: Vec<usize>,
+    /// How often damaged data was set aside.
+    set_aside: u32,
     /// What no process may say.
     panics: Vec<String>,
     members: Vec<State>,
@@ -48,6 +50,10 @@ struct Heard {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) online: bool,
+    /// Whether it may find damage.
+    damaged: bool,
+    /// Whether it ever was online.
+    worked: bool,
     pub(crate) votes: bool,
     pub(crate) leads: bool,
     /// Whether its log does not begin at the beginning.
@@ -96,6 +102,8 @@ pub(crate) struct Cluster {
     cuts: bool,
     router: Option<Router>,
     lives: Vec<u64>,
+    /// Whose data was damaged since it worked last.
+    damaged: Vec<bool>,
     processes: Vec<Option<Process>>,
     heard: Arc<(Mutex<Heard>, Condvar)>,
 }
@@ -150,6 +158,7 @@ impl Cluster {
             cuts,
             router,
             lives: vec![0; members],
+            damaged: vec![false; members],
             processes: (0..members).map(|_| None).collect(),
             heard: Arc::new((Mutex::new(heard), Condvar::new())),
         };
@@ -200,21 +209,49 @@ impl Cluster {
         std::fs::remove_dir_all(data).expect("it kept something");
     }
 
+    /// Changes one bit of the stored tables of a member that does not live, at each of these
+    /// places, taken as numbers of a circle. Not of the journal: damage of its end is not told from
+    /// a commit that was cut short.
+    pub(crate) fn damage(&mut self, member: usize, places: &[u64]) {
+        assert!(!self.lives(member), "it would not notice");
+        let file = self.place.join(format!("data-{member}/groups.redb"));
+        let mut bytes = std::fs::read(&file).expect("it kept something");
+        for place in places {
+            let at = (place % bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << (place >> 61);
+        }
+        std::fs::write(&file, bytes).expect("it can be written");
+        self.damaged[member] = true;
+        let mut heard = self.heard.0.lock().expect("not poisoned");
+        heard.members[member].worked = false;
+    }
+
+    /// How often members have set damaged data aside.
+    pub(crate) fn set_aside(&self) -> u32 {
+        self.heard.0.lock().expect("not poisoned").set_aside
+    }
+
     /// Starts a member's next life, with the data of the one before, if it keeps any.
     pub(crate) fn spawn(&mut self, member: usize) {
         assert!(self.processes[member].is_none(), "one life at a time");
         let data = self.place.join(format!("data-{member}"));
+        // A life that came online has found what there was to find.
+        self.damaged[member] &= !self.state(member).worked;
         let identity = Identity {
             network: self.place.to_string_lossy().into_owned(),
             number: member as u8 + 1,
             members: self.len() as u32,
             life: self.lives[member],
             data: self.durable.then_some(data),
+            damaged: self.damaged[member],
             routed: self.is_routed(),
             cuts: self.cuts,
         };
         self.lives[member] += 1;
-        self.heard.0.lock().expect("not poisoned").members[member] = State::default();
+        self.heard.0.lock().expect("not poisoned").members[member] = State {
+            damaged: identity.damaged,
+            ..State::default()
+        };
         let role = serde_json::to_string(&identity).expect("it encodes");
         let program = std::env::current_exe().expect("a path");
         let mut command = match &self.router {
@@ -474,9 +511,13 @@ impl Heard {
         // The test runner's own words may stand before a line.
         let said = line.split_once(MARK).map(|(_, said)| said);
         match said.and_then(|said| serde_json::from_str(said).ok()) {
-            Some(Said::Online(online)) => state.online = online,
+            Some(Said::Online(online)) => {
+                state.online = online;
+                state.worked |= online;
+            }
             Some(Said::Votes(votes)) => state.votes = votes,
             Some(Said::Leads(leads)) => state.leads = leads,
+            Some(Said::SetAside) => self.set_aside += 1,
             Some(Said::Cut) => state.cut = true,
             Some(Said::Failed) => self.failures[member] += 1,
             Some(Said::Stopped) => state.stopped = true,
@@ -487,7 +528,9 @@ impl Heard {
                 self.notes.push(note);
             }
             None => {
-                if line.contains("panicked at") {
+                // Damaged tables are partly found by a panic, which the store makes an error.
+                let expected = state.damaged && line.contains("/redb-");
+                if line.contains("panicked at") && !expected {
                     self.panics.push(format!("member {member}: {line}"));
                 }
                 state.other.push(line);

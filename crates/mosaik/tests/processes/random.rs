@@ -133,6 +133,7 @@ impl<'a> Storm<'a> {
             }
         }
         storm.calm();
+        *storm.counts.entry("of those set aside").or_default() += storm.cluster.set_aside();
         storm.cluster.conclude()
     }
 
@@ -201,7 +202,7 @@ impl<'a> Storm<'a> {
         let struck = |(_, end): &(Instant, End)| end.member() == Some(member);
         let free = !self.ends.iter().any(struck);
         let still = self.ends.is_empty();
-        match self.draw(16) {
+        match self.draw(17) {
             0..=3 if free => {
                 self.count("killed");
                 self.cluster.kill(member);
@@ -223,7 +224,8 @@ impl<'a> Storm<'a> {
                 self.cluster.quit(member);
                 self.ends_in(End::Spawn(member), 0, 3_000);
             }
-            13 if still => self.wipe(member),
+            13 if still => self.rob(member, false),
+            16 if still => self.rob(member, true),
             14 if still => {
                 self.count("killed all");
                 for member in 0..MEMBERS {
@@ -268,9 +270,9 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// Takes a member's data, if all others have kept theirs and count: else what was
+    /// Takes or damages a member's data, if all others have kept theirs and count: else what was
     /// acknowledged might be nowhere any more.
-    fn wipe(&mut self, member: usize) {
+    fn rob(&mut self, member: usize, damages: bool) {
         let counts = |member| {
             let state = self.cluster.state(member);
             self.cluster.lives(member) && state.online && state.votes
@@ -278,9 +280,15 @@ impl<'a> Storm<'a> {
         if !(0..MEMBERS).all(counts) {
             return;
         }
-        self.count("wiped");
         self.cluster.kill(member);
-        self.cluster.wipe(member);
+        if damages {
+            self.count("damaged");
+            let places: [u64; 16] = std::array::from_fn(|_| draw(&mut self.random));
+            self.cluster.damage(member, &places);
+        } else {
+            self.count("wiped");
+            self.cluster.wipe(member);
+        }
         self.ends_in(End::Spawn(member), 0, 3_000);
     }
 }
