@@ -141,11 +141,13 @@ fn a_member_that_is_killed_while_it_cuts_its_log_has_lost_nothing() {
             after += u64::from(saving);
             after > life % 3
         });
-        assert!(held > acknowledged, "{held:?} after {acknowledged:?}");
+        // A life that saves at once may end before it has entered anything.
+        assert!(held >= acknowledged, "{held:?} after {acknowledged:?}");
         acknowledged = held;
     }
     let held = live(PROCESS, &directory.0, |_| true);
     assert!(held >= acknowledged, "{held:?} after {acknowledged:?}");
+    assert!(held > Some(0), "nothing was ever entered");
 }
 
 #[test]
