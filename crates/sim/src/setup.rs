@@ -20,7 +20,7 @@ fn millis(rng: &mut Rng, low: u64, high: u64) -> Duration {
     Duration::from_millis(rng.between(low, high))
 }
 
-fn config(rng: &mut Rng) -> Config {
+fn config(rng: &mut Rng, members: usize) -> Config {
     let heartbeat = rng.between(20, 80);
     let merge = match rng.below(20) {
         0 => MergePolicy::Discard,
@@ -29,7 +29,7 @@ fn config(rng: &mut Rng) -> Config {
     };
     let max_voters = if rng.chance(300) { 3 } else { 5 };
     let min_voters = if rng.chance(300) {
-        rng.between(2, 3) as u32
+        rng.between(2, 3).min(members as u64) as u32
     } else {
         1
     };
@@ -87,12 +87,14 @@ pub fn world(seed: u64, options: &Options, trace: Trace) -> (World, MergePolicy)
     let mut rng = Rng::split(seed, "setup");
     let spares = rng.below(3) as usize;
     let count = options.members + spares;
-    let config = config(&mut rng);
+    let config = config(&mut rng, options.members);
     let observers = if rng.chance(250) {
         rng.between(1, 2) as usize
     } else {
         0
     };
+    // Enough are there from the start that may found.
+    let observers = observers.min(options.members.saturating_sub(config.min_voters as usize));
     let durable = rng.chance(800);
     let sync_time: Nanos = rng.between(MILLI / 10, 8 * MILLI);
     let nodes = (0..count)
