@@ -6,10 +6,12 @@
 //! directory for the members' logs. Where the kernel permits no network namespaces it says so, and
 //! divides no networks.
 
-use std::{
-    io::{Error, Result},
-    path::Path,
-    process::Command,
+use {
+    crate::cargo,
+    std::{
+        io::{Error, Result},
+        path::Path,
+    },
 };
 
 /// The test that goes on.
@@ -18,7 +20,7 @@ const TEST: &str = "random::whatever_comes_nothing_acknowledged_is_lost_and_ever
 /// Goes on for so many minutes, with `TIME_FACTOR` as it is set, or 4.
 pub(crate) fn run(root: &Path, minutes: f64) -> Result<()> {
     let factor = std::env::var("TIME_FACTOR").unwrap_or_else(|_| "4".into());
-    let status = Command::new("cargo")
+    let status = cargo::fresh()
         .args([
             "test",
             "--package",

@@ -2,19 +2,21 @@
 //!
 //! What passes only on an idle machine fails here. Nothing is retried: the first failure ends it.
 
-use std::{
-    io::{Error, Result},
-    path::Path,
-    process::Command,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+use {
+    crate::cargo,
+    std::{
+        io::{Error, Result},
+        path::Path,
+        sync::atomic::{AtomicBool, Ordering},
+        time::Instant,
+    },
 };
 
 /// Runs the suite so many times, with `TIME_FACTOR` as it is set, or 4.
 pub(crate) fn run(root: &Path, runs: u32) -> Result<()> {
     let factor = std::env::var("TIME_FACTOR").unwrap_or_else(|_| "4".into());
     let suite = |extra: &[&str]| {
-        Command::new("cargo")
+        cargo::fresh()
             .args(["test", "--workspace", "--locked"])
             .args(extra)
             .env("TIME_FACTOR", &factor)
