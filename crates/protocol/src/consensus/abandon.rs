@@ -57,6 +57,16 @@ impl Core {
         }
     }
 
+    /// A crash while founding may leave the vote in the store and not the genesis. Nobody else has
+    /// it then: it is offered once it is stored.
+    pub(super) fn forget_lost_genesis(&mut self, out: &mut Outputs) {
+        let hard = self.storing.hard();
+        let founded = !hard.lineage.is_none() && hard.vote == Some(hard.member);
+        if founded && self.log.last_index().is_zero() {
+            self.forget_lineage(out);
+        }
+    }
+
     /// Belongs to no lineage again, as another member.
     pub(super) fn forget_lineage(&mut self, out: &mut Outputs) {
         self.leave_lineage(out);

@@ -228,6 +228,10 @@ impl Core {
     }
 
     pub(super) fn on_leave_request(&mut self, from: Member, member: Member, out: &mut Outputs) {
+        if member.peer == self.me().peer {
+            // Passed on late: what this node was before has left already.
+            return;
+        }
         if let Role::Leader(leader) = &mut self.role {
             if self.log.membership().standing(&member).is_none() {
                 if self.log.membership_index() <= self.commit && leader.is_ready(self.commit) {

@@ -192,6 +192,7 @@ impl Core {
         }
         core.append_recovery();
         core.reset_election_timer();
+        core.forget_lost_genesis(out);
         if fresh {
             core.role = Role::Fresh(Box::new(Fresh::new(now)));
         }

@@ -3,7 +3,7 @@
 use {
     crate::cluster::{Cluster, config},
     core::time::Duration,
-    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, Standing},
+    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, Member, Message, Standing},
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -30,6 +30,33 @@ fn a_silent_member_that_was_taken_out_finds_out_and_comes_back() {
         c.membership(leader).standing(&member) == Some(Standing::Voter)
     });
     cluster.all_applied(1);
+}
+
+/// A paused member passed the wish on when it went on; the one that had left was back by then, as
+/// another member, and led.
+#[test]
+fn a_leader_does_not_answer_what_it_asked_for_before_it_left() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let follower = cluster.others(leader)[0];
+    let (led, followed) = (
+        cluster.nodes[&leader].status(),
+        cluster.nodes[&follower].status(),
+    );
+    let member = Member::new(led.me.peer, led.me.incarnation - 1);
+    cluster.recorded = Some(Vec::new());
+    let wish = Message {
+        lineage: led.lineage,
+        from: followed.me,
+        to: led.me,
+        term: led.term,
+        body: Body::Leave { member },
+    };
+    cluster.input(leader, Input::Receive(wish));
+    cluster.run(MILLI * 500);
+    let mut said = cluster.recorded.take().unwrap();
+    said.retain(|message| message.to.peer == message.from.peer);
+    assert_eq!(said, []);
 }
 
 /// Two voters need each other as three need two of them: taking the third out gains nothing, and

@@ -130,6 +130,24 @@ fn a_log_reaches_back_behind_the_snapshot_after_a_restart() {
     assert_eq!(base(&[]), meta.last.index.0);
 }
 
+/// The vote for itself is stored before the genesis. A crash in between left the founder in a
+/// lineage that nobody could ever lead.
+#[test]
+fn a_founder_that_lost_its_genesis_founds_again() {
+    let mut cluster = Cluster::formed([1]);
+    cluster.crash(1);
+    let disk = &mut cluster.nodes.get_mut(&1).unwrap().disk;
+    disk.entries.clear();
+    let torn = disk.hard.clone().unwrap();
+    assert_eq!(torn.vote, Some(torn.member));
+    cluster.nodes.get_mut(&1).unwrap().machine.clear();
+    cluster.start(1);
+    cluster.until("it leads", |c| c.leader() == Some(1));
+    let status = cluster.nodes[&1].status();
+    assert_ne!((status.lineage, status.me), (torn.lineage, torn.member));
+    assert_eq!(cluster.execute(1, "a"), committed(1));
+}
+
 /// The founder offered its genesis to one of three, and was interrupted.
 #[test]
 fn a_genesis_reaches_those_it_names_whoever_has_it() {
