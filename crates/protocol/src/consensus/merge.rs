@@ -322,6 +322,7 @@ impl Core {
             next: base.at.index.next(),
             next_command: base.commands.next(),
             resubmitted: 0,
+            counted: Index::ZERO,
             dropped: if discard { commands.0 } else { 0 },
             retry_at: self.now,
         };

@@ -43,6 +43,8 @@ pub(super) struct Retired {
     /// Its number.
     pub(super) next_command: Index,
     pub(super) resubmitted: u64,
+    /// The last command that is counted there.
+    pub(super) counted: Index,
     pub(super) dropped: u64,
     pub(super) retry_at: Instant,
 }
@@ -331,7 +333,11 @@ impl Core {
             retired.batch = None;
             self.read_to_resubmit(out);
         } else if !taken && !batch.commands.is_empty() {
-            retired.resubmitted += batch.commands.len() as u64;
+            if retired.counted < batch.upto {
+                // What is lost on the way is sent again, and counted once.
+                retired.counted = batch.upto;
+                retired.resubmitted += batch.commands.len() as u64;
+            }
             let batch = batch.clone();
             self.send(from, Body::Resubmit(batch), out);
         }

@@ -427,6 +427,31 @@ fn members_that_have_cut_their_logs_elect_before_they_give_way() {
     assert_eq!(cluster.execute(1, "here"), committed(6));
 }
 
+/// What was handed over was counted as often as it was sent.
+#[test]
+fn what_is_handed_over_again_is_counted_once() {
+    let mut cluster = split(MergePolicy::Resubmit);
+    let mut lost = 0;
+    cluster.filter = Some(Box::new(move |message| match &message.body {
+        Body::Resubmit(resubmit) if !resubmit.commands.is_empty() => {
+            lost += 1;
+            lost > 6
+        }
+        _ => true,
+    }));
+    cluster.heal();
+    cluster.all_applied(15);
+    let counted = cluster.nodes.values().flat_map(|n| &n.events);
+    let counted: Vec<_> = counted
+        .filter_map(|event| match event {
+            Event::Merged { resubmitted, .. } => Some(*resubmitted),
+            _ => None,
+        })
+        .collect();
+    assert!(counted.len() == 2 && counted.contains(&5), "{counted:?}");
+    assert!(counted.iter().all(|count| *count <= 5), "{counted:?}");
+}
+
 /// The tests of this file, for those who want to see them fail.
 #[cfg(mosaik_mutants)]
 pub(crate) const ALL: &[(&str, fn())] = named![
