@@ -130,7 +130,8 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// [`Halted::CannotSave`](super::Halted::CannotSave) when the others have cut theirs beyond
     /// what it has.
     ///
-    /// Runs on a thread that may block, and the group applies and answers nothing on this node
+    /// When the member joins it runs where commands are applied, and should be quick. Later it
+    /// runs on a thread that may block, and the group applies and answers nothing on this node
     /// meanwhile; other groups go on. `out` is buffered, passes what is written on to the disk
     /// 1 MiB at a time and fails when the disk does, or when the network closes. Only this
     /// node reads what is written: it need not be the same on every member, but must be readable
