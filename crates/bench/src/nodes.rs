@@ -1,7 +1,6 @@
 //! Nodes: how fast they start and find each other, and what they hold.
 
 use {
-    crate::groups,
     core::time::Duration,
     mosaik::{
         Network, discovery,
@@ -102,7 +101,6 @@ pub(crate) async fn memory_here(what: &str) -> Result<f64, String> {
     match what {
         "idle-node" => Ok(idle_node().await),
         "idle-subscription" => Ok(idle_subscription().await),
-        "group-1000" | "group-1000-idle" | "group-memory" => Ok(groups::many_here(what).await),
         _ => Err(format!("{what} is nothing whose memory is measured")),
     }
 }

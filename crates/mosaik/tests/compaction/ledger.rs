@@ -1,20 +1,13 @@
-//! A machine with a state synchronisation that hands over the state itself, so that logs can be
-//! cut; and how tests join groups of it.
+//! A machine whose state is handed over, so that logs can be cut; and how tests join groups of it.
 
 use {
-    super::support::{groups::quick, isolated, until, within},
-    core::{
-        pin::Pin,
-        task::{Context, Poll},
-        time::Duration,
+    super::{
+        hand_over::{HandOver, Whole},
+        support::{groups::quick, isolated, until, within},
     },
     mosaik::{
-        Digest, Network, PeerId, UniqueId,
-        groups::{
-            ApplyContext, ConsensusConfig, Consistency, Cursor, Group, Index, StateMachine,
-            StateSync, StateSyncProvider, StateSyncSession, SyncContext, SyncProviderContext,
-            SyncSessionContext, Term,
-        },
+        Digest, Network, UniqueId,
+        groups::{ApplyContext, ConsensusConfig, Consistency, Group, StateMachine},
     },
     serde::{Deserialize, Serialize},
     std::{
@@ -22,7 +15,6 @@ use {
         path::Path,
         sync::{Arc, Mutex},
     },
-    tokio::time::{Sleep, sleep},
 };
 
 /// Bytes of padding in a command: so many fill a log quickly.
@@ -105,7 +97,7 @@ impl StateMachine for Bookkeeper {
     type Command = Command;
     type Query = ();
     type QueryResult = Ledger;
-    type StateSync = HandOver;
+    type StateSync = HandOver<Self>;
 
     fn signature(&self) -> UniqueId {
         UniqueId::from("bookkeeper")
@@ -155,119 +147,24 @@ impl StateMachine for Bookkeeper {
         Ok(true)
     }
 
-    fn state_sync(&self) -> HandOver {
-        HandOver {
-            trace: Arc::clone(&self.trace),
-        }
+    fn state_sync(&self) -> HandOver<Self> {
+        HandOver::default()
     }
 }
 
-/// Hands the state over in one message.
-pub struct HandOver {
-    trace: Traced,
-}
+impl Whole for Bookkeeper {
+    type State = Ledger;
 
-#[derive(Clone, Serialize, Deserialize)]
-pub enum Say {
-    Please,
-    Here(Cursor, Ledger),
-}
-
-pub struct Giver;
-
-/// Asks everyone until somebody has enough.
-pub struct Taker {
-    target: Cursor,
-    got: Option<(Cursor, Ledger)>,
-    ask_at: Pin<Box<Sleep>>,
-}
-
-impl StateSync for HandOver {
-    type Machine = Bookkeeper;
-    type Message = Say;
-    type Provider = Giver;
-    type Session = Taker;
-
-    fn signature(&self) -> UniqueId {
-        UniqueId::from("hand over")
+    fn state(&self) -> Ledger {
+        self.ledger
     }
 
-    fn create_provider(&self, _: &dyn SyncContext<Self>) -> Giver {
-        Giver
+    fn become_like(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
     }
 
-    fn create_session(
-        &self,
-        _: &mut dyn SyncSessionContext<Self>,
-        target: Cursor,
-        _: Index,
-        _: Vec<(Command, Term)>,
-    ) -> Taker {
-        self.trace.lock().expect("not poisoned").sessions += 1;
-        Taker {
-            target,
-            got: None,
-            ask_at: Box::pin(sleep(Duration::ZERO)),
-        }
-    }
-}
-
-impl StateSyncProvider for Giver {
-    type Owner = HandOver;
-
-    fn receive(
-        &mut self,
-        message: Say,
-        sender: PeerId,
-        cx: &mut dyn SyncProviderContext<HandOver>,
-    ) -> Result<(), Say> {
-        let Say::Please = message else {
-            return Err(message);
-        };
-        let here = Say::Here(cx.committed(), cx.state_machine().ledger);
-        cx.send_to(sender, here).expect("it encodes");
-        Ok(())
-    }
-
-    fn safe_to_prune_prefix(&self, cx: &mut dyn SyncProviderContext<HandOver>) -> Option<Index> {
-        Some(cx.committed().index())
-    }
-}
-
-impl StateSyncSession for Taker {
-    type Owner = HandOver;
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        driver: &mut dyn SyncSessionContext<HandOver>,
-    ) -> Poll<Cursor> {
-        if let Some((at, ledger)) = self.got.take() {
-            driver.state_machine_mut().ledger = ledger;
-            driver.set_committed(at);
-            return Poll::Ready(at);
-        }
-        while self.ask_at.as_mut().poll(cx).is_ready() {
-            driver.broadcast(Say::Please).expect("it encodes");
-            self.ask_at.set(sleep(Duration::from_millis(200)));
-        }
-        Poll::Pending
-    }
-
-    fn receive(&mut self, said: Say, _: PeerId, _: &mut dyn SyncSessionContext<HandOver>) {
-        if let Say::Here(at, ledger) = said
-            && at.index() >= self.target.index()
-        {
-            self.got = Some((at, ledger));
-        }
-    }
-
-    fn buffer(
-        &mut self,
-        _: Cursor,
-        _: Vec<(Command, Term)>,
-        _: &mut dyn SyncSessionContext<HandOver>,
-    ) {
+    fn note_session(&self) {
+        self.note(|trace| trace.sessions += 1);
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 
 mod durable;
+#[path = "../support/hand_over.rs"]
+mod hand_over;
 mod kill;
 mod ledger;
 mod memory;

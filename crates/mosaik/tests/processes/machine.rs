@@ -2,22 +2,16 @@
 //! as one whose log is cut, because its state is saved and handed over.
 
 use {
-    super::history::{Call, Id},
-    core::{
-        pin::Pin,
-        task::{Context, Poll},
-        time::Duration,
+    super::{
+        hand_over::{HandOver, Whole},
+        history::{Call, Id},
     },
     mosaik::{
-        PeerId, UniqueId,
-        groups::{
-            ApplyContext, Cursor, Index, LogReplaySync, StateMachine, StateSync, StateSyncProvider,
-            StateSyncSession, SyncContext, SyncProviderContext, SyncSessionContext, Term,
-        },
+        UniqueId,
+        groups::{ApplyContext, LogReplaySync, StateMachine},
     },
     serde::{Deserialize, Serialize},
     std::{collections::BTreeMap, io},
-    tokio::time::{Sleep, sleep},
 };
 
 /// Commands shown at a time.
@@ -130,7 +124,7 @@ impl StateMachine for HandedOver {
     type Command = Command;
     type Query = Query;
     type QueryResult = Answer;
-    type StateSync = HandOver;
+    type StateSync = HandOver<Self>;
 
     fn signature(&self) -> UniqueId {
         UniqueId::from("test.registers.handed-over")
@@ -159,118 +153,23 @@ impl StateMachine for HandedOver {
         Ok(true)
     }
 
-    fn state_sync(&self) -> HandOver {
-        HandOver
+    fn state_sync(&self) -> HandOver<Self> {
+        HandOver::default()
     }
 }
 
-/// Hands the state over in one message.
-pub(crate) struct HandOver;
+impl Whole for HandedOver {
+    type State = State;
 
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) enum Say {
-    Please,
-    Here(Cursor, State),
+    fn state(&self) -> State {
+        State(self.0.clone())
+    }
+
+    fn become_like(&mut self, State(registers): State) {
+        self.0 = registers;
+    }
 }
 
 /// All that a machine holds.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct State(Registers);
-
-pub(crate) struct Giver;
-
-/// Asks everyone until somebody has enough.
-pub(crate) struct Taker {
-    target: Cursor,
-    got: Option<(Cursor, State)>,
-    ask_at: Pin<Box<Sleep>>,
-}
-
-impl StateSync for HandOver {
-    type Machine = HandedOver;
-    type Message = Say;
-    type Provider = Giver;
-    type Session = Taker;
-
-    fn signature(&self) -> UniqueId {
-        UniqueId::from("test.hand-over")
-    }
-
-    fn create_provider(&self, _: &dyn SyncContext<Self>) -> Giver {
-        Giver
-    }
-
-    fn create_session(
-        &self,
-        _: &mut dyn SyncSessionContext<Self>,
-        target: Cursor,
-        _: Index,
-        _: Vec<(Command, Term)>,
-    ) -> Taker {
-        Taker {
-            target,
-            got: None,
-            ask_at: Box::pin(sleep(Duration::ZERO)),
-        }
-    }
-}
-
-impl StateSyncProvider for Giver {
-    type Owner = HandOver;
-
-    fn receive(
-        &mut self,
-        message: Say,
-        sender: PeerId,
-        cx: &mut dyn SyncProviderContext<HandOver>,
-    ) -> Result<(), Say> {
-        let Say::Please = message else {
-            return Err(message);
-        };
-        let state = State(cx.state_machine().0.clone());
-        let here = Say::Here(cx.committed(), state);
-        cx.send_to(sender, here).expect("it encodes");
-        Ok(())
-    }
-
-    fn safe_to_prune_prefix(&self, cx: &mut dyn SyncProviderContext<HandOver>) -> Option<Index> {
-        Some(cx.committed().index())
-    }
-}
-
-impl StateSyncSession for Taker {
-    type Owner = HandOver;
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        driver: &mut dyn SyncSessionContext<HandOver>,
-    ) -> Poll<Cursor> {
-        if let Some((at, State(registers))) = self.got.take() {
-            driver.state_machine_mut().0 = registers;
-            driver.set_committed(at);
-            return Poll::Ready(at);
-        }
-        while self.ask_at.as_mut().poll(cx).is_ready() {
-            driver.broadcast(Say::Please).expect("it encodes");
-            self.ask_at.set(sleep(Duration::from_millis(200)));
-        }
-        Poll::Pending
-    }
-
-    fn receive(&mut self, said: Say, _: PeerId, _: &mut dyn SyncSessionContext<HandOver>) {
-        if let Say::Here(at, state) = said
-            && at.index() >= self.target.index()
-        {
-            self.got = Some((at, state));
-        }
-    }
-
-    fn buffer(
-        &mut self,
-        _: Cursor,
-        _: Vec<(Command, Term)>,
-        _: &mut dyn SyncSessionContext<HandOver>,
-    ) {
-    }
-}

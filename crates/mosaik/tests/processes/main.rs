@@ -8,6 +8,8 @@
 //! Not here: faults of disks.
 
 mod faults;
+#[path = "../support/hand_over.rs"]
+mod hand_over;
 mod history;
 mod machine;
 mod member;

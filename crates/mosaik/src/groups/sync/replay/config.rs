@@ -8,7 +8,7 @@ use {
         machine::StateMachine,
         sync::{StateSync, SyncContext, SyncSessionContext},
     },
-    core::{fmt, marker::PhantomData, num::NonZero, time::Duration},
+    core::{any::TypeId, fmt, marker::PhantomData, num::NonZero, time::Duration},
     mosaik_primitives::UniqueId,
 };
 
@@ -22,6 +22,12 @@ pub struct LogReplaySync<M: StateMachine> {
 }
 
 impl<M: StateMachine> LogReplaySync<M> {
+    /// Whether it is how members of the machine's groups catch up, so that their logs are kept
+    /// whole.
+    pub(crate) fn is_that_of_machine() -> bool {
+        TypeId::of::<M::StateSync>() == TypeId::of::<Self>()
+    }
+
     /// Commands asked of one member at one time; fewer are sent where they are large. Default:
     /// 2,000.
     #[must_use]
