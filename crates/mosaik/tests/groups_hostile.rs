@@ -5,15 +5,16 @@ mod support;
 use {
     mosaik::{
         Digest, Network,
-        groups::{Event, Group, Side},
+        groups::{self, Event, Group, Side},
         iroh::{
             Endpoint, RelayMode,
             endpoint::{Connection, RecvStream, SendStream, VarInt, presets},
         },
     },
+    std::time::Duration,
     support::{
         groups::{Counter, event, formed, sum},
-        network_id, nodes, within,
+        isolated, network_id, nodes, within,
     },
 };
 
@@ -39,6 +40,10 @@ impl Stranger {
     async fn meets_a_group() -> Self {
         let network = network_id();
         let nodes = nodes(network, 2).await;
+        Self::meets(network, nodes).await
+    }
+
+    async fn meets(network: Digest, nodes: Vec<Network>) -> Self {
         let groups = formed(&nodes).await;
         let endpoint = Endpoint::builder(presets::Minimal)
             .relay_mode(RelayMode::Disabled)
@@ -113,7 +118,8 @@ impl Stranger {
                 .await
                 .expect("executed");
         }
-        assert_eq!(sum(&self.groups[0]).await.0, before + 2);
+        let after = before + self.groups.len() as i64;
+        assert_eq!(sum(&self.groups[0]).await.0, after);
         assert!(
             self.connection.close_reason().is_none(),
             "the link is another matter"
@@ -210,5 +216,26 @@ async fn a_flood_of_hellos_costs_nobody_else_anything() {
     let flood: Vec<u8> = (1..2_000).flat_map(|nonce| hello(&id, nonce)).collect();
     // It reads nothing of what it is answered.
     lane.write_all(&flood).await.expect("written");
+    stranger.group_goes_on(0).await;
+}
+
+/// A lane on which nothing was said was kept, and its link in use, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_on_which_nobody_proves_anything_is_closed() {
+    let network = network_id();
+    let config = groups::Config::builder().with_handshake_timeout(Duration::from_millis(100));
+    let node = isolated(network).with_groups(config).build().await;
+    let stranger = Stranger::meets(network, vec![node.expect("a node")]).await;
+    let (mut silent, mut talking) = (stranger.lane().await, None);
+    for lane in [&mut silent, talking.insert(stranger.lane().await)] {
+        // Whether it is closed for its silence or in favour of the next one.
+        let stopped = within("the end of a silent lane", lane.stopped()).await;
+        assert!(stopped.expect("the link lives").is_some());
+    }
+    assert_eq!(
+        stranger.cut_for(&[0, 0, 0]).await,
+        Some(400),
+        "half a frame"
+    );
     stranger.group_goes_on(0).await;
 }

@@ -85,6 +85,10 @@ pub struct Bond<M: StateMachine> {
 impl<M: StateMachine> Bond<M> {
     /// Ends the bond, telling the peer why; returns when it has ended. Members make lost bonds
     /// anew, so this keeps nobody out.
+    ///
+    /// Both sides learn the reason's number from [`Bond::terminated`]. Its text is not told: it is
+    /// there for reasons that mosaik knows, and empty for others. A number that does not fit 32 bits
+    /// becomes the largest that does.
     pub async fn close(self, reason: impl CloseReason) {
         let ended = self.terminated();
         self.state.control.close(reason.into());
@@ -187,7 +191,7 @@ impl BondsSender {
     /// The bonds, as the users of a group with this machine see them.
     pub(crate) fn bonds<M: StateMachine>(&self) -> Bonds<M> {
         Bonds {
-            bonds: self.0.subscribe(),
+            bonds: Mutex::new(self.0.subscribe()),
             machine: PhantomData,
         }
     }
@@ -195,30 +199,30 @@ impl BondsSender {
 
 /// The bonds of a group on this node, as they are when asked.
 pub struct Bonds<M: StateMachine> {
-    bonds: watch::Receiver<Arc<Map>>,
+    /// Remembers what was looked at last.
+    bonds: Mutex<watch::Receiver<Arc<Map>>>,
     machine: PhantomData<fn() -> M>,
 }
 
 impl<M: StateMachine> Bonds<M> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.bonds.borrow().len()
+        self.now().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.bonds.borrow().is_empty()
+        self.now().is_empty()
     }
 
     /// Whether there is one with this peer.
     pub fn contains_peer(&self, peer_id: &PeerId) -> bool {
-        self.bonds.borrow().contains_key(peer_id)
+        self.now().contains_key(peer_id)
     }
 
     /// All of them, as they are now, by peer.
     pub fn iter(&self) -> impl Iterator<Item = Bond<M>> + use<M> {
-        let bonds = Arc::clone(&self.bonds.borrow());
-        let states: Vec<_> = bonds.values().map(Arc::clone).collect();
+        let states: Vec<_> = self.now().values().map(Arc::clone).collect();
         states.into_iter().map(|state| Bond {
             state,
             machine: PhantomData,
@@ -227,22 +231,28 @@ impl<M: StateMachine> Bonds<M> {
 
     /// The ids of the peers, as they are now.
     pub(crate) fn peers(&self) -> Vec<PeerId> {
-        self.bonds.borrow().keys().copied().collect()
+        self.now().keys().copied().collect()
     }
 
-    /// Resolves when a bond has been made or has ended since this was called. Stays pending once
-    /// the group has ended on this node.
+    /// The bonds, which count as looked at.
+    fn now(&self) -> Arc<Map> {
+        Arc::clone(&self.bonds.lock().borrow_and_update())
+    }
+
+    /// Resolves when a bond has been made or has ended since these bonds were last looked at or
+    /// waited for: a loop that looks, and waits while it does not like what it sees, misses
+    /// nothing. Stays pending once the group has ended on this node.
     pub async fn changed(&self) {
-        let mut bonds = self.bonds.clone();
-        bonds.mark_unchanged();
+        let mut bonds = self.bonds.lock().clone();
         if bonds.changed().await.is_err() {
             core::future::pending::<()>().await;
         }
+        *self.bonds.lock() = bonds;
     }
 
     /// The bond with this peer.
     pub fn get(&self, peer_id: &PeerId) -> Option<Bond<M>> {
-        let state = self.bonds.borrow().get(peer_id).map(Arc::clone)?;
+        let state = self.now().get(peer_id).map(Arc::clone)?;
         Some(Bond {
             state,
             machine: PhantomData,
@@ -253,7 +263,7 @@ impl<M: StateMachine> Bonds<M> {
 impl<M: StateMachine> Clone for Bonds<M> {
     fn clone(&self) -> Self {
         Self {
-            bonds: self.bonds.clone(),
+            bonds: Mutex::new(self.bonds.lock().clone()),
             machine: PhantomData,
         }
     }
@@ -263,7 +273,7 @@ impl<M: StateMachine> Default for Bonds<M> {
     /// No bonds, now or ever.
     fn default() -> Self {
         Self {
-            bonds: watch::Sender::new(Arc::default()).subscribe(),
+            bonds: Mutex::new(watch::Sender::new(Arc::default()).subscribe()),
             machine: PhantomData,
         }
     }

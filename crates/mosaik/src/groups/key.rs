@@ -6,6 +6,7 @@ use {
     core::fmt,
     mosaik_primitives::{Digest, ShortFmtExt},
     serde::{Deserialize, Serialize},
+    std::{borrow::Cow, sync::Arc},
 };
 
 /// Names a group. Derived from the key and from everything members must agree on.
@@ -127,6 +128,20 @@ impl From<String> for GroupKey {
         Self::from_secret(secret.as_str())
     }
 }
+
+macro_rules! from_texts {
+    ($($type:ty),*) => { $(
+        impl From<$type> for GroupKey {
+            /// As [`GroupKey::from_secret`].
+            fn from(secret: $type) -> Self {
+                let secret: &str = secret.as_ref();
+                Self::from_secret(secret)
+            }
+        }
+    )* };
+}
+
+from_texts!(&&str, &Box<str>, &Arc<str>, &Cow<'_, str>);
 
 #[cfg(test)]
 mod tests {

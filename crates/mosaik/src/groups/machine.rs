@@ -191,6 +191,10 @@ impl StateMachine for NoOp {
 
     fn query(&self, (): ()) {}
 
+    fn start_over(&mut self) -> bool {
+        true
+    }
+
     fn state_sync(&self) -> LogReplaySync<Self> {
         LogReplaySync::default()
     }

@@ -12,16 +12,12 @@ use {
         machine::StateMachine,
         metrics::Metrics,
         replica::{Outlet, Replica},
-        setup::{Join, Shared},
+        setup::{Driven, Join, Shared},
         sync::LogReplaySync,
         when::When,
     },
     crate::{PeerId, discovery::Discovery, network::links::Links},
-    core::{
-        any::{Any, TypeId},
-        fmt,
-        time::Duration,
-    },
+    core::{any::Any, fmt, time::Duration},
     mosaik_protocol::consensus::{self, GroupKeyId, PeerKey},
     mosaik_storage::DiskStore,
     parking_lot::Mutex,
@@ -53,7 +49,7 @@ fn core_config<M: StateMachine>(
         random(),
     );
     config.consensus().configure(&mut core);
-    if TypeId::of::<M::StateSync>() != TypeId::of::<LogReplaySync<M>>() {
+    if !LogReplaySync::<M>::is_that_of_machine() {
         core.cache_bytes = CACHE_BYTES;
     }
     core.preference = machine.leadership_preference().into();
@@ -141,7 +137,9 @@ impl Groups {
         let there = joined
             .get(&id)
             .and_then(Weak::upgrade)
-            .and_then(|group| group.downcast::<GroupInner<M>>().ok());
+            .and_then(|group| group.downcast::<GroupInner<M>>().ok())
+            // Handles of a group that was left or has stopped may outlive it.
+            .filter(|group| !*group.shared.ended.borrow());
         if let Some(there) = there {
             return Group(there);
         }
@@ -196,11 +194,10 @@ impl Groups {
             core,
             durable,
             machine: Arc::clone(&applier) as _,
-            shared: Arc::clone(&shared),
+            shared: Driven::new(Arc::clone(&shared)),
         };
-        if !inbox.tell(Command::Join(Box::new(join))) {
-            shared.end(None);
-        }
+        // Without a driver the group ends here and now.
+        inbox.tell(Command::Join(Box::new(join)));
         GroupInner {
             slot,
             local,

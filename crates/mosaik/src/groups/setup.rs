@@ -15,7 +15,7 @@ use {
     },
     crate::PeerId,
     bytes::Bytes,
-    core::fmt,
+    core::{fmt, ops::Deref},
     mosaik_primitives::Digest,
     mosaik_protocol::consensus::{
         self, CommittedEntry, LogIndex, Member, Outcome, ReadOutcome, SnapshotMeta,
@@ -208,6 +208,32 @@ impl Shared {
     }
 }
 
+/// The driver's hold on what a group shows: a group that is driven no more has ended, however that
+/// came about, and nobody waits for it.
+pub(crate) struct Driven(Arc<Shared>);
+
+impl Driven {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+impl Deref for Driven {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if !*self.0.ended.borrow() {
+            self.0.end(None);
+        }
+    }
+}
+
 /// A group to be driven.
 pub(crate) struct Join {
     pub(crate) slot: Slot,
@@ -216,7 +242,7 @@ pub(crate) struct Join {
     /// Whether it is kept in the node's store.
     pub(crate) durable: bool,
     pub(crate) machine: Arc<dyn Machine>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Driven,
 }
 
 impl fmt::Debug for Join {

@@ -135,12 +135,16 @@ pub(crate) mod groups {
 
 /// The reason behind a number from the wire; unknown numbers are [`UnexpectedClose`].
 pub(crate) fn known(code: u64) -> Reason {
+    find(code).unwrap_or(UnexpectedClose::REASON)
+}
+
+/// The reason behind a number, if it is one of mosaik's own.
+pub(crate) fn find(code: u64) -> Option<Reason> {
     KNOWN
         .iter()
         .chain(groups::GROUPS)
         .copied()
         .find(|reason| u64::from(reason.code) == code)
-        .unwrap_or(UnexpectedClose::REASON)
 }
 
 #[cfg(test)]
@@ -149,7 +153,7 @@ mod tests {
 
     #[test]
     fn numbers_and_reasons_match_both_ways() {
-        for reason in KNOWN {
+        for reason in KNOWN.iter().chain(groups::GROUPS) {
             assert_eq!(known(u64::from(reason.code)), *reason);
         }
         assert_eq!(known(u64::MAX), UnexpectedClose::REASON);

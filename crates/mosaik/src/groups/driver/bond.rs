@@ -22,6 +22,7 @@ use {
         },
         tickets::Expiration,
     },
+    bytes::Bytes,
     core::time::Duration,
     iroh::endpoint::ApplicationClose,
     mosaik_primitives::{Digest, time::Instant},
@@ -87,9 +88,15 @@ impl BondControl for Control {
     }
 }
 
-/// A reason as programs see it.
+/// A reason as programs see it; those of their own have no text here.
 fn application_close(code: u32) -> ApplicationClose {
-    close::known(u64::from(code)).into()
+    close::find(u64::from(code)).map_or_else(
+        || ApplicationClose {
+            error_code: code.into(),
+            reason: Bytes::new(),
+        },
+        Into::into,
+    )
 }
 
 impl Member {

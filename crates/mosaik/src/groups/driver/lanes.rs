@@ -10,38 +10,71 @@ use {
     },
     crate::{
         PeerId,
-        groups::lanes::{self, Frame, Greeting, LaneKind, Read, Reader},
+        groups::lanes::{self, Frame, Greeting, LaneKind, Read, Reader, ReaderError},
         network::{
             close::{ProtocolViolation, groups as reasons},
             links::{Incoming, Links, Protocol},
         },
     },
+    core::time::Duration,
     mosaik_primitives::codec::Versioned,
     mosaik_protocol::consensus::PeerKey,
-    std::sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+    parking_lot::Mutex,
+    std::{
+        collections::HashMap,
+        sync::{
+            Arc, Weak,
+            atomic::{AtomicBool, AtomicU64, Ordering},
+        },
     },
     tokio::sync::{Semaphore, oneshot},
 };
 
-/// What one lane may have arriving at the driver and not dealt with, KiB. A larger frame takes
-/// it all.
+/// What a peer's lanes of one kind may have arriving at the driver and not dealt with, KiB. A
+/// larger frame takes it all.
 const ARRIVING_KIB: usize = 4 << 10;
+/// A lane of a peer that has proven no key is closed when nothing has come on it for so many times
+/// the handshake's timeout. Longer than members that were refused wait before they try again, with
+/// the default timeout: nothing but another lane depends on it.
+const SILENCE: u32 = 8;
 /// What a greeting may measure.
 const GREETING_BYTES: usize = 64;
 
+/// What is arriving from each peer, on its lanes of each kind: opening many gives no more room.
+#[derive(Default)]
+struct Rooms(Mutex<HashMap<(PeerId, LaneKind), Weak<Semaphore>>>);
+
+impl Rooms {
+    fn of(&self, peer: PeerId, kind: LaneKind) -> Arc<Semaphore> {
+        let mut rooms = self.0.lock();
+        if let Some(room) = rooms.get(&(peer, kind)).and_then(Weak::upgrade) {
+            return room;
+        }
+        rooms.retain(|_, room| room.strong_count() > 0);
+        let room = Arc::new(Semaphore::new(ARRIVING_KIB));
+        rooms.insert((peer, kind), Arc::downgrade(&room));
+        room
+    }
+}
+
 /// Serves the lanes that peers open.
-pub(super) fn serve(links: &Links, inbox: &Arc<Inbox>, names: &Arc<AtomicU64>) {
+pub(super) fn serve(
+    links: &Links,
+    inbox: &Arc<Inbox>,
+    names: &Arc<AtomicU64>,
+    handshake_timeout: Duration,
+) {
     let (inbox, names) = (Arc::clone(inbox), Arc::clone(names));
+    let rooms = Arc::new(Rooms::default());
+    let silence = handshake_timeout * SILENCE;
     links.serve(Protocol::Groups, move |incoming| {
-        let inbox = Arc::clone(&inbox);
+        let (inbox, rooms) = (Arc::clone(&inbox), Arc::clone(&rooms));
         let lane = names.fetch_add(1, Ordering::Relaxed);
-        async move { accept(incoming, lane, &inbox).await }
+        async move { accept(incoming, lane, &inbox, &rooms, silence).await }
     });
 }
 
-async fn accept(incoming: Incoming, lane: LaneId, inbox: &Inbox) {
+async fn accept(incoming: Incoming, lane: LaneId, inbox: &Inbox, rooms: &Rooms, silence: Duration) {
     let Ok(greeting) = Greeting::from_versioned(&incoming.greeting, GREETING_BYTES) else {
         incoming.refuse(ProtocolViolation).await;
         return;
@@ -68,45 +101,78 @@ async fn accept(incoming: Incoming, lane: LaneId, inbox: &Inbox) {
     if !tell(accepted) {
         return;
     }
-    let mut reader = reader;
+    let mut reading = Reading {
+        reader,
+        room: rooms.of(peer, kind),
+        proven,
+        silence,
+    };
     let violation = tokio::select! {
         biased;
-        violation = read(&mut reader, &proven, tell) => violation,
+        violation = reading.run(tell) => violation,
         // Replaced, or cut.
         _ = replaced => None,
     };
-    reader.stop(ProtocolViolation::REASON.code);
+    reading.reader.stop(ProtocolViolation::REASON.code);
     tell(LaneNews::InEnded { violation });
 }
 
-/// Reads until the lane ends; answers what was wrong with it, if anything.
-async fn read(
-    reader: &mut Reader,
-    proven: &AtomicBool,
-    tell: impl Fn(LaneNews) -> bool,
-) -> Option<String> {
-    let room = Arc::new(Semaphore::new(ARRIVING_KIB));
-    loop {
-        let mut frames = Vec::new();
-        let allowed = proven.load(Ordering::Acquire);
-        match reader.read(&mut frames, allowed).await {
-            Ok(Read::Frames) => {
-                let bytes: usize = frames.iter().map(Frame::len).sum();
-                let wanted = (bytes >> 10).clamp(1, ARRIVING_KIB) as u32;
-                let permit = Arc::clone(&room).acquire_many_owned(wanted).await.ok()?;
-                if !tell(LaneNews::Frames { frames, permit }) {
-                    return None;
+/// A lane that is read.
+struct Reading {
+    reader: Reader,
+    room: Arc<Semaphore>,
+    proven: Arc<AtomicBool>,
+    /// How long a peer that has proven nothing may say nothing.
+    silence: Duration,
+}
+
+impl Reading {
+    fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// Reads until the lane ends; answers what was wrong with it, if anything.
+    async fn run(&mut self, tell: impl Fn(LaneNews) -> bool) -> Option<String> {
+        loop {
+            let mut frames = Vec::new();
+            match self.read(&mut frames).await {
+                Some(Ok(Read::Frames)) => {
+                    let bytes: usize = frames.iter().map(Frame::len).sum();
+                    let wanted = (bytes >> 10).clamp(1, ARRIVING_KIB) as u32;
+                    let room = Arc::clone(&self.room);
+                    let permit = room.acquire_many_owned(wanted).await.ok()?;
+                    if !tell(LaneNews::Frames { frames, permit }) {
+                        return None;
+                    }
                 }
-            }
-            Ok(Read::NeedsProof) => {
-                // Once the driver has dealt with all that came before, it is decided.
-                drop(room.acquire_many(ARRIVING_KIB as u32).await.ok()?);
-                if !proven.load(Ordering::Acquire) {
-                    return Some("a large frame before any proof of a key".to_owned());
+                Some(Ok(Read::NeedsProof)) => {
+                    // Once the driver has dealt with all that came before, it is decided.
+                    drop(self.room.acquire_many(ARRIVING_KIB as u32).await.ok()?);
+                    if !self.is_proven() {
+                        return Some("a large frame before any proof of a key".to_owned());
+                    }
                 }
+                Some(Ok(Read::Finished)) => return None,
+                Some(Err(error)) => return error.violation(),
+                // No offence: it may have had nothing to say, and opens another when it has.
+                None => return None,
             }
-            Ok(Read::Finished) => return None,
-            Err(error) => return error.violation(),
+        }
+    }
+
+    /// Reads; `None` when nothing has come for too long from a peer that has proven nothing.
+    async fn read(&mut self, frames: &mut Vec<Frame>) -> Option<Result<Read, ReaderError>> {
+        loop {
+            if self.is_proven() {
+                return Some(self.reader.read(frames, true).await);
+            }
+            let reading = self.reader.read(frames, false);
+            match tokio::time::timeout(self.silence, reading).await {
+                Ok(read) => return Some(read),
+                // It may be proven by what another lane has said.
+                Err(_) if self.is_proven() => {}
+                Err(_) => return None,
+            }
         }
     }
 }

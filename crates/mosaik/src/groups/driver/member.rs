@@ -15,7 +15,8 @@ use {
             config::{Durability, GroupConfig},
             cursor::Cursor,
             error::Halted,
-            setup::{Join, Machine, Shared, StoredState},
+            event::Event,
+            setup::{Driven, Join, Machine, StoredState},
             status::{self, GroupStatus},
             store::{Done, Purpose, Store},
             when::Leadership,
@@ -75,7 +76,7 @@ pub(super) struct Member {
     pub(super) core: Core,
     pub(super) store: Store,
     pub(super) machine: Arc<dyn Machine>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Driven,
     pub(super) bonds: BTreeMap<PeerKey, Bond>,
     /// Peers that discovery shows in the group.
     pub(super) listed: BTreeSet<PeerKey>,
@@ -100,6 +101,8 @@ pub(super) struct Member {
     pub(super) cutting: Cutting,
     /// Whether the core was told something in this round.
     touched: bool,
+    /// What has happened in it, told once what is shown shows it.
+    pub(super) news: Vec<Event>,
     timer: Option<Instant>,
     clock_at: Option<Instant>,
     pub(super) leaving: Option<Leaving>,
@@ -157,6 +160,7 @@ impl Member {
             epoch: 0,
             cutting: Cutting::start(applied, commands.unwrap_or_default(), base),
             touched: true,
+            news: Vec::new(),
             timer: None,
             clock_at: None,
             leaving: None,
@@ -416,6 +420,9 @@ impl Member {
             term: status.term.into(),
             online: is_online(&status),
         };
+        let log = Cursor::new(status.last.term.into(), status.last_command.into());
+        // Whoever is woken finds all of it.
+        self.show_status(&status, leader);
         self.shared.leadership.send_if_modified(|shown| {
             // A member that falls behind for a moment is not offline for that.
             let stays = shown.online && leadership.leader == shown.leader && leader.is_some();
@@ -426,12 +433,22 @@ impl Member {
             };
             std::mem::replace(shown, next) != next
         });
-        let log = Cursor::new(status.last.term.into(), status.last_command.into());
         self.shared.progress.send_if_modified(|shown| {
             let changed = shown.log != log;
             shown.log = log;
             changed
         });
+        self.tell_news();
+    }
+
+    /// Tells what is shown by now.
+    fn tell_news(&mut self) {
+        for event in self.news.drain(..) {
+            self.shared.tell(event);
+        }
+    }
+
+    fn show_status(&self, status: &Status, leader: Option<PeerId>) {
         let log_entries = status.last.index.distance(status.base);
         self.shared.metrics.log_entries.set(log_entries as f64);
         let mut shown = self.shared.status.lock();
@@ -497,6 +514,7 @@ impl Member {
             Over::Left => None,
             Over::Halted(why) => Some(why.clone()),
         };
+        self.tell_news();
         self.shared.end(why);
         if let (Over::Left, false, Store::Disk(log), Some(disk)) =
             (over, keeps_place, &self.store, &mut io.disk)

@@ -230,7 +230,7 @@ impl Member {
             }
             _ => return,
         };
-        self.shared.tell(shown);
+        self.news.push(shown);
     }
 
     /// The member goes on from its own log, with the state as it is.

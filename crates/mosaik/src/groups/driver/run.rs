@@ -89,7 +89,12 @@ impl Driver {
             departure_window,
             store.map(Disk::new),
         );
-        lanes::serve(links, &io.inbox, &io.peers.names());
+        lanes::serve(
+            links,
+            &io.inbox,
+            &io.peers.names(),
+            io.config.handshake_timeout,
+        );
         Self {
             catalog: discovery.catalog_watch(),
             io,

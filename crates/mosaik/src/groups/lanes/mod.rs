@@ -16,7 +16,7 @@ mod writer;
 pub(super) use reader::reparse;
 pub(super) use {
     frame::{Facets, Frame, Hello, Probe},
-    reader::{Read, Reader},
+    reader::{Read, Reader, ReaderError},
     serve::{Greeting, LaneKind, open, serve},
     writer::{Flushes, LaneSender},
 };

@@ -19,9 +19,9 @@ use {
         cursor::Cursor,
         error::{Halted, QueryError},
         event::Event,
-        index::Index,
+        index::{Index, Term},
         log_store::{InMemoryLogStore, Storage},
-        machine::StateMachine,
+        machine::{Command, StateMachine},
         query::QueryResultAt,
         sync::{LogReplaySync, Provider, StateSync, StateSyncProvider},
     },
@@ -177,7 +177,7 @@ impl<M: StateMachine> Replica<M> {
             for (committed, index) in commands.iter().zip(committed.index().as_u64() + 1..) {
                 if last >= index {
                     let is_pruned = log.available().start() > &Index::from(index);
-                    if is_pruned || log.term_at(index.into()) == Some(committed.term) {
+                    if is_pruned || is_same(log.get(index.into()), committed) {
                         continue;
                     }
                     log.truncate(index.into());
@@ -299,13 +299,25 @@ impl<M: StateMachine> Replica<M> {
     }
 }
 
+/// Whether a store of commands that outlives the process holds the one that is to be applied.
+/// Terms alone do not tell: each side of a group that forms, or forms anew, counts them from one.
+fn is_same<C: Command>(held: Option<(C, Term)>, committed: &Committed<C>) -> bool {
+    held.is_some_and(|(command, term)| {
+        term == committed.term
+            && match (command.encode(), committed.command.encode()) {
+                (Ok(held), Ok(applied)) => held == applied,
+                _ => false,
+            }
+    })
+}
+
 /// Whether anybody ever looks into a store of type `S`.
 ///
 /// Members that lag are fed from the group's own log, which is not cut where members replay it.
 /// Nobody would look into a copy of it in memory, which would cost as much again.
 fn is_looked_into<M: StateMachine, S: Storage<M::Command>>() -> bool {
     let is_own = TypeId::of::<S>() != TypeId::of::<InMemoryLogStore<M::Command>>();
-    is_own || TypeId::of::<M::StateSync>() != TypeId::of::<LogReplaySync<M>>()
+    is_own || !LogReplaySync::<M>::is_that_of_machine()
 }
 
 /// What the program's code returns, or the end of the group on this node when it panics.

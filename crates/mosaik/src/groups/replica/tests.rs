@@ -350,6 +350,28 @@ fn a_store_that_outlives_the_process_keeps_what_is_the_same() {
     }
 }
 
+/// Each side of a group that forms counts its terms from one: a command of the same place and term
+/// was taken for the same command.
+#[test]
+fn a_store_that_knows_another_life_of_the_group_keeps_nothing_of_it() {
+    let all = entries(3, 1_000);
+    let mut log = Kept::default();
+    for index in 1..=40u32 {
+        // The first ten are the same.
+        let other = if index <= 10 { 0 } else { 5_000 };
+        log.append(1_000 + index + other, Term::from(1u64));
+    }
+    let mut node = node_with(1, log, PanicPolicy::Halt, true);
+    node.replica.apply(&all).unwrap();
+    let log = &node.replica.parts.log;
+    let kept = log.get_range(&(Index::one()..=Index::from(40)));
+    let seen = node.seen();
+    assert_eq!((kept.len(), seen.len()), (30, 30));
+    for ((term, index, command), (applied, at)) in kept.into_iter().zip(seen) {
+        assert_eq!((command, Cursor::new(term, index)), (applied, at));
+    }
+}
+
 /// A store that loses every third command.
 #[derive(Default)]
 struct Lossy(InMemoryLogStore<u32>, u32);
