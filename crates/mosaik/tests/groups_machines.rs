@@ -14,7 +14,7 @@ use {
         tickets::{Expiration, InvalidTicket, Ticket, TicketClass, TicketValidator},
     },
     std::time::SystemTime,
-    support::{network_id, node, node_knowing, nodes, until, within},
+    support::{network_id, node, node_knowing, nodes, patience, until, within},
 };
 
 /// What a machine saw while it applied a command.
@@ -290,6 +290,30 @@ async fn only_members_with_a_ticket_meet() {
     assert_eq!(groups[2].leader(), Some(ids[2]));
     assert!(groups[2].bonds().is_empty() && groups[2].committed().is_zero());
     assert!(!groups[0].bonds().contains_peer(&ids[2]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_ends_when_the_ticket_that_admitted_it_is_withdrawn() {
+    let nodes = nodes(network_id(), 2).await;
+    let join = |node: &Network| {
+        let ticket = Ticket::new(TicketClass::from(CLASS), b"stamp".as_slice().into());
+        node.discovery().add_ticket(ticket);
+        let builder = node.groups().with_key("the key").require_ticket(Stamped);
+        let builder = builder.with_consensus_config(quick());
+        builder.with_state_machine(Witness::default()).join()
+    };
+    let groups: Vec<_> = nodes.iter().map(join).collect();
+    let peer = nodes[1].local().id();
+    until("bonded", || groups[0].bonds().contains_peer(&peer)).await;
+    let bond = groups[0].bonds().get(&peer).expect("it is there");
+    nodes[1].discovery().remove_tickets_of(CLASS.into());
+    let ended = tokio::time::timeout(patience(5), bond.terminated()).await;
+    let reason = ended.expect("within the time that is promised");
+    assert!(reason.to_string().contains("NotAllowed"), "{reason}");
+    // It comes back with its ticket.
+    let ticket = Ticket::new(TicketClass::from(CLASS), b"stamp".as_slice().into());
+    nodes[1].discovery().add_ticket(ticket);
+    until("bonded again", || groups[0].bonds().contains_peer(&peer)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,11 @@ use {
 
 /// Catches up by replaying commands that other members hold.
 ///
+/// Groups of a machine that catches up this way keep their logs whole, so a member that lags is fed
+/// from the leader's log by the group itself, as fast as it takes it, and no session is needed. The
+/// settings count where a session of it runs: where a synchronisation of the program's own hands
+/// over to one.
+///
 /// The settings are each member's own; members with different settings understand each other.
 pub struct LogReplaySync<M: StateMachine> {
     pub(super) batch_size: NonZero<u64>,
