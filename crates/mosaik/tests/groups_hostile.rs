@@ -5,7 +5,7 @@ mod support;
 use {
     mosaik::{
         Digest, Network,
-        groups::{self, Event, Group, Side},
+        groups::{self, Event, Group, GroupKey, Side},
         iroh::{
             Endpoint, RelayMode,
             endpoint::{Connection, RecvStream, SendStream, VarInt, presets},
@@ -112,6 +112,85 @@ impl Stranger {
         }
     }
 
+    /// Becomes a member of the group, as far as the first node can tell: it has the key, and is known.
+    /// Gives the lanes to and from the node, and the node's name for the group.
+    async fn is_bonded(&self) -> (SendStream, RecvStream, u32) {
+        let group = &self.groups[0];
+        let secret = self.endpoint.secret_key();
+        // Entries are made by nodes: another one lends it its own.
+        let lender = isolated(self.network).with_secret_key(secret.clone());
+        let lender = lender.build().await.expect("a node");
+        let entry = lender.discovery().me().into_unsigned();
+        let entry = entry.update_address(self.endpoint.addr());
+        let entry = entry.expect("its own address").add_groups(*group.id());
+        let entry = entry.sign(secret).expect("its own entry");
+        within("close", lender.close()).await;
+        assert!(self.nodes[0].discovery().feed(entry));
+        let mut shared = [0; 32];
+        self.connection
+            .export_keying_material(
+                &mut shared,
+                b"EXPERIMENTAL mosaik groups",
+                group.id().as_bytes(),
+            )
+            .expect("exported");
+        let key = GroupKey::from("the key");
+        let me = self.endpoint.id();
+        let proof = key.secret().derive(Digest::from_bytes(shared));
+        let proof = proof.derive(me.as_bytes());
+        let mut lane = self.lane().await;
+        lane.write_all(&hello_with(group.id(), 1, 0, &proof))
+            .await
+            .expect("written");
+        let (from, slot, nonce) = self.hello_of(group.id()).await;
+        lane.write_all(&hello_with(group.id(), 1, nonce, &proof))
+            .await
+            .expect("written");
+        let bonds = group.bonds();
+        within("bonded", async {
+            while !bonds.contains_peer(&me) {
+                bonds.changed().await;
+            }
+        })
+        .await;
+        (lane, from, slot)
+    }
+
+    /// The lane that the node opens, and the name for a group and the nonce in its hello.
+    async fn hello_of(&self, group: &Digest) -> (RecvStream, u32, u64) {
+        loop {
+            let accepted = within("a sub-stream", self.connection.accept_bi()).await;
+            let (mut answer, mut theirs) = accepted.expect("a sub-stream");
+            let mut head = [0; 8];
+            let header = within("its header", theirs.read_exact(&mut head)).await;
+            header.expect("a header");
+            if head[7] != GROUPS {
+                continue;
+            }
+            let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let mut rest = vec![0; len - 4];
+            theirs
+                .read_exact(&mut rest)
+                .await
+                .expect("the header's rest");
+            answer.write_all(&[0, 0, 0, 1, 0]).await.expect("written");
+            loop {
+                let mut prefix = [0; 5];
+                let read = within("a frame", theirs.read_exact(&mut prefix)).await;
+                read.expect("a frame");
+                let len = u32::from_be_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
+                let mut body = vec![0; len as usize - 1];
+                theirs.read_exact(&mut body).await.expect("its body");
+                if prefix[4] == HELLO && body.starts_with(group.as_bytes()) {
+                    let (slot, nonce) = (&body[32..36], &body[36..44]);
+                    let slot = u32::from_be_bytes(slot.try_into().expect("four bytes"));
+                    let nonce = u64::from_be_bytes(nonce.try_into().expect("eight bytes"));
+                    return (theirs, slot, nonce);
+                }
+            }
+        }
+    }
+
     async fn group_goes_on(self, before: i64) {
         for group in &self.groups {
             within("a command", group.execute(1))
@@ -137,12 +216,48 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn hello(group: &Digest, nonce: u64) -> Vec<u8> {
+    hello_with(group, nonce, 0, &Digest::random())
+}
+
+fn hello_with(group: &Digest, nonce: u64, heard: u64, proof: &Digest) -> Vec<u8> {
     let mut body = group.as_bytes().to_vec();
     body.extend_from_slice(&0u32.to_be_bytes());
     body.extend_from_slice(&nonce.to_be_bytes());
-    body.extend_from_slice(&0u64.to_be_bytes());
-    body.extend_from_slice(Digest::random().as_bytes());
+    body.extend_from_slice(&heard.to_be_bytes());
+    body.extend_from_slice(proof.as_bytes());
     frame(HELLO, &body)
+}
+
+/// Whoever has the key and sends nonsense is cut off, and programs are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_sends_nonsense_is_cut_off_and_reported() {
+    let stranger = Stranger::meets_a_group().await;
+    let mut events = stranger.groups[0].events();
+    let (mut lane, _from, slot) = stranger.is_bonded().await;
+    let nonsense = [&slot.to_be_bytes()[..], b"no message of any version"].concat();
+    lane.write_all(&frame(CORE, &nonsense))
+        .await
+        .expect("written");
+    let told = event(&mut events, |event| match event {
+        Event::Violation { peer, what } => Some((peer, what)),
+        _ => None,
+    });
+    let (peer, what) = told.await;
+    assert_eq!(peer, stranger.endpoint.id());
+    assert!(what.contains("cannot be read"), "{what}");
+    let stopped = within("the lane's end", lane.stopped()).await;
+    assert_eq!(
+        stopped.expect("the link lives"),
+        Some(VarInt::from_u32(400))
+    );
+    let bonds = stranger.groups[0].bonds();
+    within("the bond's end", async {
+        while bonds.contains_peer(&peer) {
+            bonds.changed().await;
+        }
+    })
+    .await;
+    stranger.group_goes_on(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
