@@ -141,6 +141,8 @@ impl Driver {
                     }
                 }
                 Action::Join(peer) => self.want(peer, timers),
+                // Messages were handed to the transport in place; broadcasts wait for their task.
+                Action::Acknowledge(done) => self.gossip.acknowledge(done),
             }
         }
     }

@@ -3,6 +3,7 @@
 use {
     super::{
         AnnounceEvent, Catalog, Config, Error, Event, PeerEntry, PeerInfo, SignedPeerEntry,
+        authority::node_key,
         driver::Driver,
         gossip::Gossip,
         introduce::Introducer,
@@ -10,30 +11,35 @@ use {
         mdns, rendezvous,
         state::State,
         transport::Transport,
+        wire::Greeting,
     },
     crate::{
         PeerId,
-        network::{Preset, links::Links},
+        network::{
+            Preset,
+            links::{LinkError, Links, Protocol},
+        },
         primitives::IntoIterOrSingle,
         streams::StreamId,
         tickets::{Ticket, TicketClass},
     },
     core::fmt,
     iroh::EndpointAddr,
-    mosaik_primitives::{Tag, UniqueId},
+    mosaik_primitives::{Digest, Tag, UniqueId},
     mosaik_protocol::catalog::Input,
     std::{
         collections::{BTreeSet, HashSet},
         sync::Arc,
         time::Duration,
     },
-    tokio::sync::{broadcast, watch},
+    tokio::{
+        sync::{broadcast, watch},
+        time::Instant,
+    },
 };
 
 /// How long an unknown peer that contacted us has to show its entry.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a broadcast needs to reach the neighbours' side of the connection.
-const BROADCAST_GRACE: Duration = Duration::from_millis(50);
 
 /// Who is in the network: the local peer's entry, and everybody else's. Cheap to clone.
 #[derive(Clone)]
@@ -112,30 +118,36 @@ impl Discovery {
     }
 
     /// Announces the departure, and resolves when the neighbours have it or
-    /// [`Config::graceful_departure_window`] is over.
-    pub(crate) async fn close(&self) {
+    /// [`Config::graceful_departure_window`] is over. The local entry changes no more.
+    pub(crate) async fn leave(&self) {
         let Introducer {
-            state,
-            transport,
-            gossip,
-            ..
+            state, transport, ..
         } = &self.0.introducer;
         if let Some(rendezvous) = &self.0.rendezvous {
             rendezvous.leave().await;
         }
         let alone = state.snapshot().signed_peers_count() == 0;
-        state.handle(Input::Leave);
+        state.leave();
+        let handed_on = state.handed_on();
         let window = self.0.config.graceful_departure_window;
         let farewell = async {
             if !alone {
-                tokio::time::sleep(BROADCAST_GRACE).await;
+                // Fails where the driver has ended, and then nothing is on its way.
+                let _ = handed_on.await;
+                // What is said in person is answered, which takes longer than sending a broadcast.
                 transport.flushed().await;
             }
         };
         if tokio::time::timeout(window, farewell).await.is_err() {
             tracing::debug!("some neighbours may not know of the departure");
         }
-        // Whatever became of the farewell: until then the layer keeps the transport alive.
+    }
+
+    /// Ends what keeps the transport alive, whatever became of the farewell.
+    pub(crate) async fn close(&self) {
+        let Introducer {
+            transport, gossip, ..
+        } = &self.0.introducer;
         gossip.shutdown().await;
         transport.close();
     }
@@ -178,10 +190,10 @@ impl Discovery {
     /// Merges a peer's catalog into the local one.
     ///
     /// Resolves when everything the peer had and this node lacked is in the local catalog.
-    pub fn sync_with(
+    pub fn sync_with<A: Into<EndpointAddr>>(
         &self,
-        peer_addr: impl Into<EndpointAddr>,
-    ) -> impl Future<Output = Result<(), Error>> + Send + Sync + 'static {
+        peer_addr: A,
+    ) -> impl Future<Output = Result<(), Error>> + Send + Sync + 'static + use<A> {
         let introducer = self.0.introducer.clone();
         let address = peer_addr.into();
         let (done, outcome) = tokio::sync::oneshot::channel();
@@ -293,6 +305,42 @@ impl Discovery {
         self.0.state.rtt(peer)
     }
 
+    /// Told when a peer's round-trip time becomes known, moves by an eighth, or is forgotten.
+    pub(crate) fn rtts_watch(&self) -> watch::Receiver<()> {
+        self.0.state.rtts_watch()
+    }
+
+    /// Time between two measurements of a peer.
+    pub(crate) fn measure_interval(&self) -> Duration {
+        self.0.config.rtt_probe_interval
+    }
+
+    /// Measures the round trip to a peer, over its link or one made for this.
+    pub(crate) async fn measure(&self, peer: PeerId) {
+        let links = self.0.introducer.transport.links();
+        let exchange = || {
+            let probe = Greeting::Probe.encode();
+            links.open(peer, Protocol::Discovery, Digest::zero(), probe)
+        };
+        let measured = async {
+            let _link = exchange().await?;
+            if let Some(rtt) = links.rtt(&peer) {
+                return Ok(rtt);
+            }
+            // The first exchange may have been a dial as well.
+            let sent = Instant::now();
+            exchange().await?;
+            Ok::<_, LinkError>(sent.elapsed())
+        };
+        match measured.await {
+            Ok(rtt) => self.0.state.handle(Input::RttSample {
+                peer: node_key(&peer),
+                rtt,
+            }),
+            Err(error) => tracing::debug!(peer = %peer.fmt_short(), %error, "not measured"),
+        }
+    }
+
     /// Whether a peer is near enough to be used ([`Config::max_rtt`]).
     pub(crate) fn is_eligible(&self, peer: &PeerInfo) -> bool {
         match (self.0.config.max_rtt, peer.rtt()) {
@@ -311,6 +359,12 @@ impl Discovery {
     pub(super) fn links(&self) -> &Links {
         self.0.introducer.transport.links()
     }
+
+    /// Makes a peer seem as far away.
+    pub(crate) fn pretend_rtt(&self, peer: &PeerId, rtt: Duration) {
+        let peer = node_key(peer);
+        self.0.state.handle(Input::RttSample { peer, rtt });
+    }
 }
 
 impl fmt::Debug for Discovery {
@@ -320,5 +374,73 @@ impl fmt::Debug for Discovery {
             .field("local_id", &catalog.local_id().fmt_short().to_string())
             .field("peers", &catalog.peers_count())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use {
+        super::*,
+        iroh::SecretKey,
+        mosaik_primitives::{Digest, Limits},
+        mosaik_protocol::catalog::LinkLoss,
+    };
+
+    /// A state of its own, whose driver never comes.
+    fn state(mine: &SecretKey) -> State {
+        let config = Config::builder().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let _runtime = runtime.unwrap().enter();
+        State::new(&config, &Limits::default(), mine.clone(), entry(mine)).unwrap()
+    }
+
+    fn entry(of: &SecretKey) -> PeerEntry {
+        PeerEntry::starting_now(Digest::from_u8(1), EndpointAddr::new(of.public()))
+    }
+
+    #[test]
+    fn a_round_trip_is_told_when_it_is_new_and_when_it_moves_and_when_it_is_lost() {
+        let (mine, theirs) = (SecretKey::generate(), SecretKey::generate());
+        let state = state(&mine);
+        let mut told = state.rtts_watch();
+        let mut is_told = || {
+            let changed = told.has_changed().unwrap();
+            told.mark_unchanged();
+            changed
+        };
+        let peer = node_key(&theirs.public());
+        let sample = |ms| {
+            let rtt = Duration::from_millis(ms);
+            state.handle(Input::RttSample { peer, rtt });
+        };
+        sample(100);
+        assert!(!is_told(), "of a stranger nobody asks");
+        assert!(state.insert(entry(&theirs)));
+        sample(100);
+        assert!(is_told(), "it is new");
+        sample(110);
+        assert!(!is_told(), "it hardly moved");
+        sample(400);
+        assert!(is_told(), "it moved");
+        let loss = LinkLoss::Closed;
+        state.handle(Input::LinkDown { peer, loss });
+        assert!(is_told(), "it is forgotten");
+        assert!(state.remove(&theirs.public()));
+        sample(400);
+        assert!(state.insert(entry(&theirs)));
+        sample(400);
+        assert!(is_told(), "it is new again");
+    }
+
+    #[test]
+    fn an_entry_that_said_farewell_stays_as_it_is() {
+        let state = state(&SecretKey::generate());
+        let before = state.me().update_version();
+        state.leave();
+        state.take_actions();
+        state.update_local(|entry| entry.add_tags("late"));
+        state.publish();
+        assert!(state.take_actions().is_empty());
+        assert_eq!(state.me().update_version(), before);
     }
 }

@@ -44,6 +44,14 @@ impl PeerInfo {
         self.rtt.is_some_and(|rtt| rtt < threshold)
     }
 
+    /// The same peer, had it been measured so.
+    pub(crate) fn with_rtt(&self, rtt: Duration) -> Self {
+        Self {
+            entry: self.entry.clone(),
+            rtt: Some(rtt),
+        }
+    }
+
     /// The entry, where the peer vouches for it.
     pub(crate) fn as_signed(&self) -> Option<&Arc<SignedPeerEntry>> {
         match &self.entry {

@@ -17,6 +17,8 @@ mod driver;
 mod entry;
 mod error;
 mod event;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod gossip;
 mod handle;
 mod info;
@@ -25,6 +27,7 @@ mod local;
 mod lookup;
 mod mdns;
 mod metrics;
+mod news;
 mod rendezvous;
 mod signature;
 mod signed;

@@ -11,6 +11,7 @@ use {
         authority::{Keys, Verified, node_key, peer_id},
         local::LocalEntry,
         metrics::Metrics,
+        news::{Change, News},
         version::unix_micros,
     },
     crate::network::PeerId,
@@ -48,10 +49,9 @@ pub(super) enum Action {
     Discovered,
     /// Ask a peer to become a gossip neighbour, soon.
     Join(PeerId),
+    /// Tell when all of the above has been handed on.
+    Acknowledge(oneshot::Sender<()>),
 }
-
-/// Announcements and events are rare next to their size.
-const ANNOUNCES_BACKLOG: usize = 64;
 
 /// Everything that is guarded by the lock.
 struct Core {
@@ -61,7 +61,14 @@ struct Core {
     local: LocalEntry,
     view: Catalog,
     view_changed: bool,
+    /// Told once the view that shows it is published.
+    news: News,
     publishing: bool,
+    /// The farewell was said: nothing follows it.
+    left: bool,
+    /// The round trips that were told of last, of peers in the view.
+    told_rtts: HashMap<PeerId, Duration>,
+    rtts_changed: bool,
     actions: VecDeque<Action>,
     /// Who waits for a comparison with a peer to end.
     syncs: HashMap<PeerId, Vec<oneshot::Sender<bool>>>,
@@ -74,6 +81,7 @@ pub(super) struct State {
     limits: Limits,
     pub(super) max_message_bytes: usize,
     watch: watch::Sender<Catalog>,
+    rtts: watch::Sender<()>,
     events: broadcast::Sender<Event>,
     announces: broadcast::Sender<AnnounceEvent>,
     /// Wakes the driver.
@@ -122,6 +130,8 @@ impl State {
             .map_err(|error| Error::Other(error.into()))?;
         let mut local = LocalEntry::new(secret, entry);
         let view = Catalog::new(Arc::clone(local.signed()));
+        let news = News::new(config.events_backlog);
+        let (events, announces) = news.senders();
         let state = Self {
             max_message_bytes: machine.max_message_bytes(),
             watch: watch::Sender::new(view.clone()),
@@ -132,14 +142,19 @@ impl State {
                 local,
                 view,
                 view_changed: false,
+                news,
                 publishing: false,
+                left: false,
+                told_rtts: HashMap::new(),
+                rtts_changed: false,
                 actions: VecDeque::new(),
                 syncs: HashMap::new(),
             }),
             clock,
             limits: limits.clone(),
-            events: broadcast::Sender::new(config.events_backlog),
-            announces: broadcast::Sender::new(ANNOUNCES_BACKLOG),
+            rtts: watch::Sender::new(()),
+            events,
+            announces,
             wake: Notify::new(),
             metrics: Metrics::new(&network),
         };
@@ -191,6 +206,9 @@ impl State {
     pub(super) fn publish(&self) {
         let mut core = self.core.lock();
         core.publishing = false;
+        if core.left {
+            return;
+        }
         let entry = Arc::clone(core.local.signed());
         let bytes = entry.encode();
         if bytes.len() > self.limits.entry_bytes {
@@ -209,10 +227,19 @@ impl State {
         self.finish(core);
     }
 
+    /// Says farewell. From then on the entry stays as it is: a newer one would be taken for a
+    /// return by whoever gets to see it.
+    pub(super) fn leave(&self) {
+        let mut core = self.core.lock();
+        core.left = true;
+        self.feed_machine(&mut core, Input::Leave);
+        self.finish(core);
+    }
+
     /// Changes the local entry; it is published soon, together with other changes.
     pub(super) fn update_local(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) {
         let mut core = self.core.lock();
-        if core.local.update(change) {
+        if !core.left && core.local.update(change) {
             schedule_publish(&mut core);
         }
         self.finish(core);
@@ -255,14 +282,8 @@ impl State {
             return false;
         };
         core.view_changed = true;
-        self.emit(|| {
-            let entry = PeerEntry::clone(&entry);
-            if was_there {
-                Event::PeerUpdated(entry)
-            } else {
-                Event::PeerDiscovered(entry)
-            }
-        });
+        let is_new = !was_there;
+        core.news.push(Change::Inserted { entry, is_new });
         self.finish(core);
         true
     }
@@ -271,8 +292,9 @@ impl State {
     pub(super) fn remove(&self, peer: &PeerId) -> bool {
         let mut core = self.core.lock();
         let removed = if core.view.remove_unsigned(peer) {
+            core.told_rtts.remove(peer);
             core.view_changed = true;
-            self.emit(|| Event::PeerDeparted(*peer));
+            core.news.push(Change::Departed(*peer));
             true
         } else {
             let known = *peer != core.view.local_id() && core.view.get_signed(peer).is_some();
@@ -291,7 +313,8 @@ impl State {
         let removed = core.view.clear_unsigned();
         core.view_changed |= !removed.is_empty();
         for peer in &removed {
-            self.emit(|| Event::PeerDeparted(*peer));
+            core.told_rtts.remove(peer);
+            core.news.push(Change::Departed(*peer));
         }
         self.finish(core);
         !removed.is_empty()
@@ -321,6 +344,10 @@ impl State {
         self.watch.subscribe()
     }
 
+    pub(super) fn rtts_watch(&self) -> watch::Receiver<()> {
+        self.rtts.subscribe()
+    }
+
     pub(super) fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -338,6 +365,15 @@ impl State {
         let mut core = self.core.lock();
         core.actions.push_back(Action::Join(peer));
         self.finish(core);
+    }
+
+    /// Resolves when the driver has handed on what it was given to do until now, or has ended.
+    pub(super) fn handed_on(&self) -> oneshot::Receiver<()> {
+        let (done, handed_on) = oneshot::channel();
+        let mut core = self.core.lock();
+        core.actions.push_back(Action::Acknowledge(done));
+        self.finish(core);
+        handed_on
     }
 
     /// A broadcast as a message to one peer; `None` for what is no broadcast.
@@ -364,10 +400,19 @@ impl State {
     }
 
     fn feed_machine(&self, core: &mut Core, input: Input) {
+        let measured = match &input {
+            Input::RttSample { peer, .. }
+            | Input::ProbeAck { peer, .. }
+            | Input::LinkDown { peer, .. } => Some(*peer),
+            _ => None,
+        };
         core.machine
             .handle(self.clock.now(), input, &mut core.outputs);
         while let Some(output) = core.outputs.pop_front() {
             self.apply(core, output);
+        }
+        if let Some(peer) = measured {
+            with_peer(&peer, |peer| core.look_at_rtt(&peer));
         }
     }
 
@@ -394,6 +439,7 @@ impl State {
                 tracing::debug!(?from, %reason, "refused");
                 self.metrics.refused(reason);
             }
+            Output::Superseded(_) if core.left => {}
             Output::Superseded(version) => {
                 core.local.supersede(version.into());
                 schedule_publish(core);
@@ -409,16 +455,14 @@ impl State {
             catalog::Event::Discovered(record) => {
                 let entry = core.verified.take(&record.digest, &record.bytes);
                 self.metrics.discovered.increment(1);
-                self.emit(|| Event::PeerDiscovered(PeerEntry::clone(&entry)));
-                self.announce(|| AnnounceEvent::PeerEntryReceived(SignedPeerEntry::clone(&entry)));
+                core.news.push(Change::Discovered(Arc::clone(&entry)));
                 core.actions.push_back(Action::Discovered);
                 core.view.put_signed(entry);
             }
             catalog::Event::Updated(record) => {
                 let entry = core.verified.take(&record.digest, &record.bytes);
                 self.metrics.updated.increment(1);
-                self.emit(|| Event::PeerUpdated(PeerEntry::clone(&entry)));
-                self.announce(|| AnnounceEvent::PeerEntryReceived(SignedPeerEntry::clone(&entry)));
+                core.news.push(Change::Updated(Arc::clone(&entry)));
                 core.view.put_signed(entry);
             }
             catalog::Event::Departed {
@@ -429,28 +473,15 @@ impl State {
                 with_peer(&peer, |peer| {
                     tracing::debug!(peer = %peer.fmt_short(), ?departure, "departed");
                     core.view.remove_signed(&peer);
+                    core.told_rtts.remove(&peer);
                     self.metrics.departed.increment(1);
-                    self.emit(|| Event::PeerDeparted(peer));
+                    core.news.push(Change::Departed(peer));
                     if departure == Departure::Farewell {
-                        self.announce(|| AnnounceEvent::PeerDeparted(peer, version.into()));
+                        core.news.push(Change::Farewell(peer, version.into()));
                     }
                 });
             }
             _ => {}
-        }
-    }
-
-    fn emit(&self, event: impl FnOnce() -> Event) {
-        if self.events.receiver_count() > 0 {
-            // The last receiver may go at this moment.
-            let _ = self.events.send(event());
-        }
-    }
-
-    fn announce(&self, event: impl FnOnce() -> AnnounceEvent) {
-        if self.announces.receiver_count() > 0 {
-            // The last receiver may go at this moment.
-            let _ = self.announces.send(event());
         }
     }
 
@@ -464,11 +495,33 @@ impl State {
                 .set(core.view.iter().count() as f64);
             self.watch.send_replace(core.view.clone());
         }
+        core.news.tell();
+        if std::mem::take(&mut core.rtts_changed) {
+            self.rtts.send_replace(());
+        }
         let wake = !core.actions.is_empty();
         drop(core);
         if wake {
             self.wake.notify_one();
         }
+    }
+}
+
+impl Core {
+    /// Has it told that a peer's round trip is known, forgotten, or not nearly what it was.
+    fn look_at_rtt(&mut self, peer: &PeerId) {
+        if self.view.get(peer).is_none() {
+            return;
+        }
+        let told = self.told_rtts.get(peer).copied();
+        let now = rtt(&self.machine, peer);
+        match (told, now) {
+            (None, None) => return,
+            (Some(told), Some(now)) if told.abs_diff(now) <= told / 8 => return,
+            (_, Some(now)) => self.told_rtts.insert(*peer, now),
+            (Some(_), None) => self.told_rtts.remove(peer),
+        };
+        self.rtts_changed = true;
     }
 }
 

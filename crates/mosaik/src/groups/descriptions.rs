@@ -51,6 +51,18 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
         "mosaik.groups.divergences",
         "States of members that were found to differ after the same command",
     ),
+    (
+        "mosaik.groups.snapshots.taken",
+        "States saved, so that the log could be cut",
+    ),
+    (
+        "mosaik.groups.snapshots.installed",
+        "States taken over from other members",
+    ),
+    (
+        "mosaik.groups.snapshots.failed",
+        "States that could not be saved or taken over",
+    ),
 ];
 
 pub(crate) const GAUGES: &[(&str, &str)] = &[
@@ -66,6 +78,14 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
         "Members that do not vote",
     ),
     ("mosaik.groups.raft.committee.size", "Members of the group"),
+    (
+        "mosaik.groups.snapshots.bytes",
+        "Size of the last state that was saved",
+    ),
+    (
+        "mosaik.groups.log.entries",
+        "Entries of the log that are kept",
+    ),
 ];
 
 pub(crate) const HISTOGRAMS: &[(&str, Unit, &str)] = &[
@@ -88,5 +108,10 @@ pub(crate) const HISTOGRAMS: &[(&str, Unit, &str)] = &[
         "mosaik.groups.store.seconds",
         Unit::Seconds,
         "From handing something to the store until it is durable",
+    ),
+    (
+        "mosaik.groups.store.sync.seconds",
+        Unit::Seconds,
+        "Each time that the store waited for the disk to make what was written durable",
     ),
 ];

@@ -141,10 +141,11 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Executes commands next to each other, all or none. See [`Group::execute`].
-    pub fn execute_many(
+    pub fn execute_many<I: IntoIterator<Item = M::Command>>(
         &self,
-        commands: impl IntoIterator<Item = M::Command>,
-    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static {
+        commands: I,
+    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M, I>
+    {
         self.propose(commands.into_iter().collect(), Wanted::Applied)
     }
 
@@ -159,10 +160,11 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Hands commands to the leader, to be next to each other. See [`Group::feed`].
-    pub fn feed_many(
+    pub fn feed_many<I: IntoIterator<Item = M::Command>>(
         &self,
-        commands: impl IntoIterator<Item = M::Command>,
-    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static {
+        commands: I,
+    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M, I>
+    {
         self.propose(commands.into_iter().collect(), Wanted::Accepted)
     }
 

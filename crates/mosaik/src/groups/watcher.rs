@@ -63,30 +63,30 @@ impl<T: Place> CursorWatcher<T> {
     }
 
     /// Resolves when the place is another than now, with the new one.
-    pub fn changed(&self) -> impl Future<Output = T> + Send + Sync + 'static {
+    pub fn changed(&self) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
         let before = self.now();
         self.until(move |place| place != before)
     }
 
     /// Resolves when the place is further than now, with the new one.
-    pub fn advanced(&self) -> impl Future<Output = T> + Send + Sync + 'static {
+    pub fn advanced(&self) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
         let before = self.now();
         self.until(move |place| place > before)
     }
 
     /// Resolves when the place is less far than now, with the new one: commands that were not
     /// committed were replaced, or this member had to give way to another side of the group.
-    pub fn reverted(&self) -> impl Future<Output = T> + Send + Sync + 'static {
+    pub fn reverted(&self) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
         let before = self.now();
         self.until(move |place| place < before)
     }
 
     /// Resolves when the place is at `place` or further, with where it is then; of a range, at
     /// its last index.
-    pub fn reaches(
+    pub fn reaches<P: IndexOrRange>(
         &self,
-        place: impl IndexOrRange,
-    ) -> impl Future<Output = T> + Send + Sync + 'static {
+        place: P,
+    ) -> impl Future<Output = T> + Send + Sync + 'static + use<T, P> {
         let wanted = place.last_index();
         self.until(move |place| place.into() >= wanted)
     }
@@ -95,10 +95,10 @@ impl<T: Place> CursorWatcher<T> {
         T::of(&self.progress.borrow())
     }
 
-    fn until(
-        &self,
-        holds: impl Fn(T) -> bool + Send + Sync + 'static,
-    ) -> impl Future<Output = T> + Send + Sync + 'static {
+    fn until<F>(&self, holds: F) -> impl Future<Output = T> + Send + Sync + 'static + use<T, F>
+    where
+        F: Fn(T) -> bool + Send + Sync + 'static,
+    {
         let mut progress = self.progress.clone();
         async move {
             let reached = progress

@@ -72,40 +72,43 @@ impl When {
     }
 
     /// Resolves when there is a leader, with the leader.
-    pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+    pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
         self.leader(|_| true)
     }
 
     /// Resolves when there is another leader than now, with the new one.
-    pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+    pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
         let before = self.leadership.borrow().leader;
         self.leader(move |leader| Some(leader) != before)
     }
 
     /// Resolves when `expected` leads.
-    pub fn leader_is(&self, expected: PeerId) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn leader_is(
+        &self,
+        expected: PeerId,
+    ) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.until(move |state| state.leader == Some(expected))
     }
 
     /// Resolves when this node leads.
-    pub fn is_leader(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn is_leader(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.leader_is(self.local)
     }
 
     /// Resolves when another node leads.
-    pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let local = self.local;
         self.until(move |state| state.leader.is_some_and(|leader| leader != local))
     }
 
     /// Resolves when commands can be executed: there is a leader, and this member has caught up.
-    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.until(|state| state.online)
     }
 
     /// Resolves when commands cannot be executed: there is no leader, this member is catching
     /// up, or the group has ended on this node.
-    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let mut leadership = self.leadership.clone();
         async move {
             // A group whose driver is gone is offline as well.
@@ -124,10 +127,10 @@ impl When {
         CursorWatcher::new(self.progress.clone())
     }
 
-    fn leader(
-        &self,
-        holds: impl Fn(PeerId) -> bool + Send + Sync + 'static,
-    ) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+    fn leader<F>(&self, holds: F) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<F>
+    where
+        F: Fn(PeerId) -> bool + Send + Sync + 'static,
+    {
         let mut leadership = self.leadership.clone();
         async move {
             let found = leadership
@@ -141,10 +144,10 @@ impl When {
         }
     }
 
-    fn until(
-        &self,
-        holds: impl Fn(&Leadership) -> bool + Send + Sync + 'static,
-    ) -> impl Future<Output = ()> + Send + Sync + 'static {
+    fn until<F>(&self, holds: F) -> impl Future<Output = ()> + Send + Sync + 'static + use<F>
+    where
+        F: Fn(&Leadership) -> bool + Send + Sync + 'static,
+    {
         let mut leadership = self.leadership.clone();
         async move {
             if leadership.wait_for(|state| holds(state)).await.is_err() {

@@ -74,7 +74,7 @@ impl Network {
 
         let (store, set_aside) = match config.data_dir.clone() {
             Some(directory) => {
-                let opened = store::open(directory, config.damaged_data).await?;
+                let opened = store::open(directory, config.damaged_data, config.network_id).await?;
                 (Some(opened.store), opened.set_aside)
             }
             None => (None, None),
@@ -161,8 +161,9 @@ impl Network {
 
     /// Leaves the network.
     ///
-    /// Producers hand over what they accepted (for at most 5 s), groups are left, the departure is announced, and
-    /// every link is closed. Resolves when every task and socket of the network is gone.
+    /// Consumers end at once. While producers hand over what they accepted (for at most 5 s),
+    /// groups are left and the departure is announced; then every link is closed. Resolves when
+    /// every task and socket of the network is gone.
     /// Handles that outlive it answer that they are closed.
     pub async fn close(mut self) {
         let Some(running) = self.running.take() else {
@@ -176,13 +177,17 @@ impl Network {
 
 impl Running {
     async fn close(&self) {
-        if tokio::time::timeout(DRAIN, self.streams.close())
-            .await
-            .is_err()
-        {
+        // Others learn of the departure while subscribers that are slow still take what they
+        // are owed: no subscription ends because its producer has left the catalog.
+        let drain = tokio::time::timeout(DRAIN, self.streams.close());
+        let leave = async {
+            self.groups.close().await;
+            self.discovery.leave().await;
+        };
+        let (drained, ()) = tokio::join!(drain, leave);
+        if drained.is_err() {
             tracing::warn!("closing with items that no consumer took in time");
         }
-        self.groups.close().await;
         self.discovery.close().await;
         let endpoint = self.links.close();
         self.tasks.cancel();

@@ -3,11 +3,13 @@
 //! Nothing is repaired here: what is damaged is left as it is, or moved as it is.
 
 use {
-    super::error::Error,
-    mosaik_storage::{DiskStore, LogStore, OpenError, StoreError},
+    super::{NetworkId, error::Error},
+    mosaik_primitives::ShortFmtExt,
+    mosaik_storage::{DiskStore, LogStore, OpenError, StoreError, SyncObserver},
     std::{
         io,
         path::{Path, PathBuf},
+        sync::Arc,
     },
 };
 
@@ -46,15 +48,26 @@ pub(super) struct Opened {
 }
 
 /// Opens the store of a data directory, in a thread that may wait for the disk.
-pub(super) async fn open(directory: PathBuf, damaged: DamagedData) -> Result<Opened, Error> {
-    let opening = tokio::task::spawn_blocking(move || open_now(directory, damaged));
+pub(super) async fn open(
+    directory: PathBuf,
+    damaged: DamagedData,
+    network: NetworkId,
+) -> Result<Opened, Error> {
+    let network = network.short().to_string();
+    let syncs = metrics::histogram!("mosaik.groups.store.sync.seconds", "network" => network);
+    let observer: SyncObserver = Arc::new(move |took| syncs.record(took));
+    let opening = tokio::task::spawn_blocking(move || open_now(directory, damaged, &observer));
     let opened = opening.await.map_err(io::Error::other);
     opened.map_err(Error::DataDir)?
 }
 
-fn open_now(directory: PathBuf, damaged: DamagedData) -> Result<Opened, Error> {
+fn open_now(
+    directory: PathBuf,
+    damaged: DamagedData,
+    observer: &SyncObserver,
+) -> Result<Opened, Error> {
     let failed = |error: OpenError| Error::DataDir(io::Error::other(error));
-    let damage = match checked(&directory) {
+    let damage = match checked(&directory, observer) {
         Ok(store) => {
             let set_aside = None;
             return Ok(Opened { store, set_aside });
@@ -72,14 +85,14 @@ fn open_now(directory: PathBuf, damaged: DamagedData) -> Result<Opened, Error> {
         kept = %set_aside.display(),
         "the store is damaged and was set aside: this node's groups begin a new life on it"
     );
-    let store = DiskStore::open(&directory).map_err(failed)?;
+    let store = DiskStore::open_observed(&directory, observer).map_err(failed)?;
     let set_aside = Some(set_aside);
     Ok(Opened { store, set_aside })
 }
 
 /// The store, with every group checked: what a crash left behind is not at opening.
-fn checked(directory: &Path) -> Result<DiskStore, OpenError> {
-    let mut store = DiskStore::open(directory)?;
+fn checked(directory: &Path, observer: &SyncObserver) -> Result<DiskStore, OpenError> {
+    let mut store = DiskStore::open_observed(directory, observer)?;
     for group in store.groups()? {
         store.load(group)?;
     }

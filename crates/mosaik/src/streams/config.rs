@@ -95,6 +95,8 @@ pub mod backoff {
     }
 
     /// Builds an [`ExponentialBackoff`].
+    ///
+    /// Its settings are made in place, in one expression or in several statements.
     #[derive(Clone, Debug, Default)]
     #[must_use = "a builder does nothing until it is built"]
     pub struct ExponentialBackoffBuilder(ExponentialBackoff);
@@ -106,45 +108,47 @@ pub mod backoff {
         }
 
         /// The first wait.
-        pub const fn with_initial_interval(mut self, value: Duration) -> Self {
+        pub const fn with_initial_interval(&mut self, value: Duration) -> &mut Self {
             self.0.initial_interval = value;
             self
         }
 
         /// How much of each wait is jitter, 0 to 1.
-        pub const fn with_randomization_factor(mut self, value: f64) -> Self {
+        pub const fn with_randomization_factor(&mut self, value: f64) -> &mut Self {
             self.0.randomization_factor = value;
             self
         }
 
         /// How much longer each wait is than the one before.
-        pub const fn with_multiplier(mut self, value: f64) -> Self {
+        pub const fn with_multiplier(&mut self, value: f64) -> &mut Self {
             self.0.multiplier = value;
             self
         }
 
         /// The longest wait.
-        pub const fn with_max_interval(mut self, value: Duration) -> Self {
+        pub const fn with_max_interval(&mut self, value: Duration) -> &mut Self {
             self.0.max_interval = value;
             self
         }
 
         /// Time after which there are no more attempts; `None` is never.
-        pub const fn with_max_elapsed_time(mut self, value: Option<Duration>) -> Self {
+        pub const fn with_max_elapsed_time(&mut self, value: Option<Duration>) -> &mut Self {
             self.0.max_elapsed_time = value;
             self
         }
 
         /// The backoff.
         pub fn build(&self) -> ExponentialBackoff {
-            self.0.clone()
+            ExponentialBackoff {
+                current_interval: self.0.initial_interval,
+                ..self.0.clone()
+            }
         }
     }
 }
 
 /// The streams' configuration.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct Config {
     /// Makes the backoff of each attempt of a consumer to keep a producer.
     pub backoff: BackoffFactory,
@@ -257,6 +261,23 @@ mod tests {
         assert_eq!(waits, [10, 20, 35, 35]);
         backoff.reset();
         assert_eq!(backoff.next_backoff().unwrap().as_millis(), 10);
+    }
+
+    #[test]
+    fn a_builder_is_set_in_place_and_can_be_used_again() {
+        let mut builder = ExponentialBackoffBuilder::new();
+        builder.with_initial_interval(Duration::from_millis(10));
+        if builder.build().max_elapsed_time.is_some() {
+            builder
+                .with_max_elapsed_time(None)
+                .with_randomization_factor(0.0);
+        }
+        let mut backoff = builder.build();
+        assert_eq!(backoff.current_interval, Duration::from_millis(10));
+        assert_eq!(backoff.next_backoff(), Some(Duration::from_millis(10)));
+        assert_eq!(backoff.max_elapsed_time, None);
+        let other = builder.with_multiplier(3.0).build();
+        assert!(other.multiplier > backoff.multiplier && other.start_time.is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use {
     mosaik_primitives::{Digest, ShortFmtExt},
     parking_lot::Mutex,
     std::{collections::HashMap, sync::Arc},
+    tokio_util::sync::CancellationToken,
 };
 
 /// Makes producers and consumers. Cheap to clone.
@@ -30,6 +31,8 @@ pub(super) struct Inner {
     /// The producers of this node. A stream carries one type; should a program produce two
     /// types under one id, subscribers get the first.
     pub(super) producers: Mutex<HashMap<StreamId, Vec<(TypeId, Registered)>>>,
+    /// Ends every consumer, and says that no producer can be opened any more.
+    pub(super) closing: CancellationToken,
 }
 
 impl fmt::Debug for Streams {
@@ -48,6 +51,7 @@ impl Streams {
             config,
             session: u64::from_le_bytes(session),
             producers: Mutex::default(),
+            closing: CancellationToken::new(),
         }));
         // The links must not keep the streams, which keep the links.
         let weak = Arc::downgrade(&streams.0);
@@ -62,8 +66,11 @@ impl Streams {
         streams
     }
 
-    /// Closes every producer and waits until subscribers have all that was accepted.
+    /// Ends every consumer at once, closes every producer, and waits until subscribers have all
+    /// that was accepted.
     pub(crate) async fn close(&self) {
+        // Producers that are opened later are closed from the start.
+        self.0.closing.cancel();
         let producers: Vec<_> = {
             let producers = self.0.producers.lock();
             producers

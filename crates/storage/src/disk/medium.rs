@@ -9,6 +9,7 @@ use {
         io,
         path::Path,
         sync::{Arc, Mutex, PoisonError},
+        time::{Duration, Instant},
     },
 };
 
@@ -41,7 +42,61 @@ pub struct Media {
     pub journals: [Arc<dyn Medium>; 2],
 }
 
+/// Is told how long each [`Medium::sync`] of a store has taken, on the thread that has waited for it.
+pub type SyncObserver = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// A medium whose syncs are observed.
+struct Observed {
+    medium: Arc<dyn Medium>,
+    observer: SyncObserver,
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.medium.fmt(f)
+    }
+}
+
+impl Medium for Observed {
+    fn len(&self) -> io::Result<u64> {
+        self.medium.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.medium.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.medium.set_len(len)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.medium.write(offset, data)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let started = Instant::now();
+        self.medium.sync()?;
+        (self.observer)(started.elapsed());
+        Ok(())
+    }
+}
+
 impl Media {
+    /// The same files, of whose syncs the observer is told.
+    #[must_use]
+    pub fn observed(self, observer: &SyncObserver) -> Self {
+        let observed = |medium| {
+            let observer = Arc::clone(observer);
+            Arc::new(Observed { medium, observer }) as Arc<dyn Medium>
+        };
+        Self {
+            name: self.name,
+            tables: observed(self.tables),
+            journals: self.journals.map(observed),
+        }
+    }
+
     pub(super) fn named_journals(&self) -> [(Arc<dyn Medium>, String); 2] {
         [0, 1].map(|number| {
             let name = Path::new(&self.name).join(JOURNALS[number]);

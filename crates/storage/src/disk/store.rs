@@ -7,7 +7,7 @@ use {
         frame::StoreId,
         journal::Journal,
         lock::{DirectoryLock, OpenError, open_files, set_aside},
-        medium::Media,
+        medium::{Media, SyncObserver},
         pipeline::Pipeline,
         queue::{Mailbox, Pending, Queue, Reply, Slot, lock},
         read,
@@ -121,12 +121,29 @@ impl DiskStore {
         Self::open_with(directory, DiskOptions::DEFAULT)
     }
 
+    /// [`Self::open`], with an observer of the syncs that writes wait for.
+    pub fn open_observed(
+        directory: impl AsRef<Path>,
+        observer: &SyncObserver,
+    ) -> Result<Self, OpenError> {
+        Self::open_directory(directory.as_ref(), DiskOptions::DEFAULT, |media| {
+            media.observed(observer)
+        })
+    }
+
     /// [`Self::open`] with other options.
     pub fn open_with(directory: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
-        let directory = directory.as_ref();
+        Self::open_directory(directory.as_ref(), options, |media| media)
+    }
+
+    fn open_directory(
+        directory: &Path,
+        options: DiskOptions,
+        through: impl FnOnce(Media) -> Media,
+    ) -> Result<Self, OpenError> {
         let directory_lock = DirectoryLock::take(directory)?;
         let media = open_files(directory, |media| initialize(media, options))?;
-        Self::start(media, options, Some(directory_lock))
+        Self::start(through(media), options, Some(directory_lock))
     }
 
     /// Moves the files of a directory's store, as they are, into a new directory `damaged-N` beside

@@ -7,6 +7,7 @@ use {
         discovery::{Event, PeerEntry},
     },
     iroh::EndpointAddr,
+    std::collections::VecDeque,
     tokio::sync::broadcast::error::TryRecvError,
 };
 
@@ -184,4 +185,40 @@ async fn an_unknown_peer_can_be_asked_for_its_entry() {
     );
     assert_eq!(nodes[0].discovery().infos().len(), 1);
     close(nodes).await;
+}
+
+/// A change was told before the snapshot showed it, and whoever subscribed and looked in between
+/// never learnt of a peer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_subscribes_and_then_looks_misses_nobody() {
+    let id = fresh();
+    let node = node(id).await;
+    for _ in 0..200 {
+        let secret = SecretKey::generate();
+        let newcomer = entry(id, &secret);
+        let (peer, discovery) = (secret.public(), node.discovery().clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            // The last ones who looked before the newcomer was there to be seen.
+            let mut waiting = VecDeque::new();
+            loop {
+                let events = discovery.events();
+                if discovery.catalog().get(&peer).is_some() {
+                    return waiting;
+                }
+                if waiting.len() == 4 {
+                    waiting.pop_front();
+                }
+                waiting.push_back(events);
+            }
+        });
+        assert!(node.discovery().insert(newcomer.clone()));
+        for mut events in looking.await.unwrap() {
+            assert_eq!(
+                events.try_recv(),
+                Ok(Event::PeerDiscovered(newcomer.clone())),
+                "neither seen nor told"
+            );
+        }
+    }
+    close([node]).await;
 }

@@ -96,7 +96,11 @@ impl<'s, D: Datum> Builder<'s, D> {
         self
     }
 
-    /// Producers must meet this predicate, besides the earlier ones.
+    /// Producers must meet this predicate, besides the earlier ones; looked at again when a
+    /// producer's entry or round-trip time changes.
+    ///
+    /// It should depend on its argument alone: it is also asked what it would say of other
+    /// round-trip times, to find out whether measuring a producer is worth a connection.
     pub fn require<F>(mut self, pred: F) -> Self
     where
         F: Fn(&PeerInfo) -> bool + Send + Sync + 'static,
@@ -153,7 +157,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             stats: Arc::new(Stats::new(labels.clone())),
             events: broadcast::channel(EVENTS_BACKLOG).0,
             meter: Meter::new(&labels),
-            worker_ended: Notify::new(),
+            look_again: Notify::new(),
             config: self.config,
             streams: streams.clone(),
             channels,
@@ -178,8 +182,8 @@ pub(super) struct Shared<D> {
     pub(super) events: broadcast::Sender<super::ConsumerEvent>,
     pub(super) channels: ChannelsSender,
     pub(super) meter: Meter,
-    /// A worker ended because its producer is gone.
-    pub(super) worker_ended: Notify,
+    /// A worker wants the coordinator to look: it has ended, or its producer's admission has.
+    pub(super) look_again: Notify,
     conditions: ChannelConditions,
     online: Online,
 }

@@ -3,21 +3,27 @@
 use {
     super::{
         builder::Shared,
+        nearness::{self, Measuring},
         worker::{self, Target},
     },
     crate::{
         PeerId,
-        discovery::{PeerEntryVersion, PeerInfo},
+        discovery::{Catalog, PeerEntryVersion, PeerInfo},
         primitives::Datum,
         tickets::Expiration,
     },
+    core::time::Duration,
+    mosaik_primitives::{Tag, UniqueId},
     std::{
-        collections::{HashMap, HashSet},
+        collections::{BTreeSet, HashMap, HashSet},
         sync::Arc,
     },
-    tokio::sync::watch,
+    tokio::{sync::watch, time::Instant},
     tokio_util::task::AbortOnDropHandle,
 };
+
+/// Round trips that change all the time are looked at this often.
+const RTTS_CALM: Duration = Duration::from_millis(250);
 
 /// A worker and what it was told last.
 struct Worker {
@@ -26,6 +32,12 @@ struct Worker {
     version: Option<PeerEntryVersion>,
     #[expect(dead_code, reason = "held for what its drop does")]
     task: AbortOnDropHandle<()>,
+}
+
+impl Worker {
+    fn is_expired(&self) -> bool {
+        self.target.borrow().expiration.is_expired()
+    }
 }
 
 /// Closes the queue when the coordinator ends, however it ends.
@@ -54,31 +66,24 @@ pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>) {
     let _close = CloseQueue::open(Arc::clone(&shared));
     let discovery = shared.streams.0.discovery.clone();
     let mut catalog = discovery.catalog_watch();
+    let mut rtts = discovery.rtts_watch();
+    let mut rtts_looked_at = Instant::now();
+    let mut credentials = Credentials::of(&catalog.borrow());
     let mut workers: HashMap<PeerId, Worker> = HashMap::new();
+    let mut measuring = Measuring::new(discovery);
     loop {
-        catalog.mark_unchanged();
-        let mut gone: HashSet<PeerId> = workers.keys().copied().collect();
-        for peer in discovery.infos() {
-            let id = *peer.id();
-            if !peer.streams().contains(&shared.config.stream_id) {
-                continue;
-            }
-            gone.remove(&id);
-            match admit(&shared, &peer) {
-                Some(expiration) => assign(&shared, &mut workers, peer, expiration),
-                None => drop(workers.remove(&id)),
+        let now = Credentials::of(&catalog.borrow_and_update());
+        rtts.mark_unchanged();
+        let rtt_decides = look(&shared, &mut workers, &mut measuring);
+        if credentials != now {
+            credentials = now;
+            // Who refused this node may accept it now.
+            for worker in workers.values() {
+                worker.target.send_modify(|_| {});
             }
         }
-        workers.retain(|peer, worker| {
-            if gone.contains(peer) {
-                worker
-                    .target
-                    .send_if_modified(|target| std::mem::take(&mut target.advertised));
-                worker.version = None;
-            }
-            !worker.target.is_closed()
-        });
         tokio::select! {
+            () = shared.streams.0.closing.cancelled() => return,
             changed = catalog.changed() => {
                 if changed.is_err() {
                     return;
@@ -86,9 +91,82 @@ pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>) {
             }
             // A worker whose producer was gone has ended, and its receiver with it: should the
             // producer be back already, it needs a new one.
-            () = shared.worker_ended.notified() => {}
+            () = shared.look_again.notified() => {}
+            () = calm_change(&mut rtts, rtts_looked_at), if rtt_decides => {
+                rtts_looked_at = Instant::now();
+            }
+            never = measuring.run() => match never {},
         }
     }
+}
+
+/// Resolves when round trips have changed, some time after they were looked at last.
+async fn calm_change(rtts: &mut watch::Receiver<()>, looked_at: Instant) {
+    tokio::time::sleep_until(looked_at + RTTS_CALM).await;
+    if rtts.changed().await.is_err() {
+        // The catalog has ended as well, which is noticed there.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What this node shows to be admitted by others.
+#[derive(PartialEq)]
+struct Credentials {
+    tags: BTreeSet<Tag>,
+    tickets: BTreeSet<UniqueId>,
+}
+
+impl Credentials {
+    fn of(catalog: &Catalog) -> Self {
+        let local = catalog.local();
+        Self {
+            tags: local.tags().clone(),
+            tickets: local.tickets().keys().copied().collect(),
+        }
+    }
+}
+
+/// Gives every producer that is wanted to its worker, and drops the workers of those that are
+/// not any more. Answers whether that depends on how far away they are.
+fn look<D: Datum>(
+    shared: &Arc<Shared<D>>,
+    workers: &mut HashMap<PeerId, Worker>,
+    measuring: &mut Measuring,
+) -> bool {
+    let discovery = &shared.streams.0.discovery;
+    let wanted = |peer: &PeerInfo| discovery.is_eligible(peer) && (shared.config.require)(peer);
+    let mut gone: HashSet<PeerId> = workers.keys().copied().collect();
+    let mut unmeasured = Vec::new();
+    let mut rtt_decides = false;
+    for peer in discovery.infos() {
+        let id = *peer.id();
+        if !peer.streams().contains(&shared.config.stream_id) {
+            continue;
+        }
+        gone.remove(&id);
+        let decides = nearness::decides(&peer, wanted);
+        rtt_decides |= decides;
+        let is_wanted = wanted(&peer);
+        if let Some(expiration) = is_wanted.then(|| admit(shared, &peer)).flatten() {
+            assign(shared, workers, peer, expiration);
+            continue;
+        }
+        drop(workers.remove(&id));
+        if decides && !is_wanted {
+            unmeasured.push(peer);
+        }
+    }
+    measuring.set(&unmeasured);
+    workers.retain(|peer, worker| {
+        if gone.contains(peer) {
+            worker
+                .target
+                .send_if_modified(|target| std::mem::take(&mut target.advertised));
+            worker.version = None;
+        }
+        !worker.target.is_closed()
+    });
+    rtt_decides
 }
 
 /// Gives a producer to its worker, making one where there is none.
@@ -109,7 +187,7 @@ fn assign<D: Datum>(
         .get_mut(&id)
         .filter(|worker| !worker.target.is_closed())
     {
-        Some(worker) if worker.version == version => {}
+        Some(worker) if worker.version == version && !worker.is_expired() => {}
         Some(worker) => {
             worker.version = version;
             worker.target.send_replace(target);
@@ -130,12 +208,9 @@ fn assign<D: Datum>(
     }
 }
 
-/// Whether a producer is wanted; answers until when it is admitted.
+/// Until when a producer is admitted by its tickets, if it is.
 fn admit<D: Datum>(shared: &Shared<D>, peer: &PeerInfo) -> Option<Expiration> {
-    let config = &shared.config;
-    if !shared.streams.0.discovery.is_eligible(peer) || !(config.require)(peer) {
-        return None;
-    }
-    let expiration = peer.validate_tickets(&config.ticket_validators).ok()?;
+    let validators = &shared.config.ticket_validators;
+    let expiration = peer.validate_tickets(validators).ok()?;
     Some(expiration.unwrap_or(Expiration::Never))
 }

@@ -19,6 +19,7 @@ use {
     },
     futures::{Stream, StreamExt},
     std::{collections::VecDeque, sync::Arc},
+    sync_wrapper::SyncWrapper,
     tokio::sync::mpsc::error::TryRecvError,
     tokio_util::task::AbortOnDropHandle,
 };
@@ -33,7 +34,9 @@ use {
 pub struct Consumer<D: Datum> {
     shared: Arc<Shared<D>>,
     when: When,
-    taken: VecDeque<D>,
+    /// Handed out to whoever has the consumer to itself, so that items need not be shared
+    /// between threads for the consumer to be.
+    taken: SyncWrapper<VecDeque<D>>,
     _coordinator: AbortOnDropHandle<()>,
 }
 
@@ -46,7 +49,7 @@ impl<D: Datum> Consumer<D> {
         Self {
             shared,
             when,
-            taken: VecDeque::new(),
+            taken: SyncWrapper::new(VecDeque::new()),
             _coordinator: coordinator,
         }
     }
@@ -96,14 +99,15 @@ impl<D: Datum> Consumer<D> {
 
     /// The next item if there is one now.
     pub fn try_recv(&mut self) -> Result<D, TryRecvError> {
-        if self.taken.is_empty() {
-            match self.shared.queue.poll_take(&mut self.taken, None) {
+        let taken = self.taken.get_mut();
+        if taken.is_empty() {
+            match self.shared.queue.poll_take(taken, None) {
                 Poll::Ready(Some(())) => {}
                 Poll::Ready(None) => return Err(TryRecvError::Disconnected),
                 Poll::Pending => return Err(TryRecvError::Empty),
             }
         }
-        self.taken.pop_front().ok_or(TryRecvError::Empty)
+        taken.pop_front().ok_or(TryRecvError::Empty)
     }
 }
 
@@ -126,13 +130,14 @@ impl<D: Datum> Stream for Consumer<D> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<D>> {
         let this = &mut *self;
-        if this.taken.is_empty() {
-            match this.shared.queue.poll_take(&mut this.taken, Some(cx)) {
+        let taken = this.taken.get_mut();
+        if taken.is_empty() {
+            match this.shared.queue.poll_take(taken, Some(cx)) {
                 Poll::Ready(Some(())) => {}
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(this.taken.pop_front())
+        Poll::Ready(taken.pop_front())
     }
 }

@@ -4,8 +4,10 @@ mod builder;
 mod coordinator;
 mod event;
 mod handle;
+mod nearness;
 mod queue;
 mod reader;
+mod waits;
 mod worker;
 
 #[cfg(fuzzing)]

@@ -6,17 +6,17 @@ use {
         event::ConsumerEvent,
         queue::{Batch, LaneGuard},
         reader::{Read, Reader, ReaderError},
+        waits::Waits,
     },
     crate::{
         PeerId,
         discovery::PeerInfo,
         network::{
-            close::{self, ProtocolViolation, Reason, Success, UnexpectedClose},
+            close::{self, NoCapacity, ProtocolViolation, Reason, Success, UnexpectedClose},
             links::{LinkError, Protocol},
         },
         primitives::Datum,
         streams::{
-            backoff::Backoff,
             frame::Control,
             greeting::{Resume, Subscribe, Subscribed},
             producer::expired,
@@ -50,38 +50,43 @@ pub(super) struct Target {
 /// Subscribes, reads, and subscribes again, until the producer is gone or the coordinator drops
 /// it.
 pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Receiver<Target>) {
-    let mut backoff = (shared.config.backoff)();
+    let mut waits = Waits::new(&shared.config.backoff);
     let mut resume = None;
     loop {
         let target = targets.borrow_and_update().clone();
+        if !target.advertised {
+            break;
+        }
+        if target.expiration.is_expired() {
+            // The coordinator admits it anew, or drops this worker.
+            shared.look_again.notify_one();
+            if targets.changed().await.is_err() {
+                break;
+            }
+            continue;
+        }
         let since = Instant::now();
-        let ended = Attempt::new(&shared, target).subscribe(&mut resume).await;
+        let attempt = Attempt::new(&shared, target, targets.clone());
+        let ended = attempt.subscribe(&mut resume).await;
         if ended == Ended::Connected && since.elapsed() >= LASTED {
-            backoff.reset();
+            waits.reset();
         }
         if !targets.borrow().advertised {
             break;
         }
-        let wait = async {
-            match backoff.next_backoff() {
-                Some(wait) => tokio::time::sleep(wait).await,
-                // Given up, until the entry changes.
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = wait => {}
+            () = tokio::time::sleep(waits.next(ended == Ended::Full)) => {}
             changed = targets.changed() => {
-                if changed.is_err() || !targets.borrow().advertised {
+                if changed.is_err() {
                     break;
                 }
-                backoff.reset();
+                waits.reset();
             }
         }
     }
     // In this order: the coordinator tells by the receiver whether the worker has ended.
     drop(targets);
-    shared.worker_ended.notify_one();
+    shared.look_again.notify_one();
 }
 
 /// How an attempt ended.
@@ -91,12 +96,16 @@ enum Ended {
     Connected,
     /// There was none.
     Refused,
+    /// There was none, because the producer serves as many as it may.
+    Full,
 }
 
 /// One attempt at a subscription; its channel is shown as long as this lives.
 struct Attempt<'s, D: Datum> {
     shared: &'s Arc<Shared<D>>,
     target: Target,
+    /// Says until when the producer is admitted, while the subscription lasts.
+    admission: watch::Receiver<Target>,
     producer: PeerId,
     key: Digest,
     state: watch::Sender<State>,
@@ -105,7 +114,7 @@ struct Attempt<'s, D: Datum> {
 }
 
 impl<'s, D: Datum> Attempt<'s, D> {
-    fn new(shared: &'s Arc<Shared<D>>, target: Target) -> Self {
+    fn new(shared: &'s Arc<Shared<D>>, target: Target, admission: watch::Receiver<Target>) -> Self {
         let producer = *target.info.id();
         let (state, watcher) = watch::channel(State::Connecting);
         let key = Digest::from_bytes(*producer.as_bytes());
@@ -123,6 +132,7 @@ impl<'s, D: Datum> Attempt<'s, D> {
         Self {
             shared,
             target,
+            admission,
             producer,
             key,
             state,
@@ -134,25 +144,22 @@ impl<'s, D: Datum> Attempt<'s, D> {
     async fn subscribe(mut self, resume: &mut Option<Resume>) -> Ended {
         let opened = match self.open(*resume).await {
             Ok(opened) => opened,
-            Err(error) => {
-                self.refused(&error);
-                return Ended::Refused;
-            }
+            Err(error) => return self.refused(&error),
         };
         let limits = self.shared.streams.0.links.limits();
         let Ok(subscribed) = Subscribed::from_versioned(&opened.reply, limits.reply_bytes) else {
-            self.refused(&LinkError::Malformed);
-            return Ended::Refused;
+            return self.refused(&LinkError::Malformed);
         };
         self.accepted();
         let mut received = 0;
         let mut reader = Reader::new(opened.recv, limits.frame_bytes);
         let mut reporter = Reporter::new(opened.send);
         let lane = self.shared.queue.lane();
+        let mut admission = self.admission.clone();
         let reason = tokio::select! {
             biased;
             reason = self.read(&mut reader, &mut reporter, &lane, &mut received) => reason,
-            () = expired(self.target.expiration) => close::NotAllowed::REASON,
+            () = expired(&mut admission, |target| target.expiration) => close::NotAllowed::REASON,
         };
         reader.stop(VarInt::from_u32(reason.code));
         *resume = Some(Resume {
@@ -185,7 +192,7 @@ impl<'s, D: Datum> Attempt<'s, D> {
             .await
     }
 
-    fn refused(&self, error: &LinkError) {
+    fn refused(&self, error: &LinkError) -> Ended {
         self.shared.meter.rejected.increment(1);
         let reason = error.refusal().unwrap_or(UnexpectedClose::REASON);
         tracing::debug!(producer = %self.producer.fmt_short(), %error, "subscription refused");
@@ -194,6 +201,11 @@ impl<'s, D: Datum> Attempt<'s, D> {
             producer,
             reason: reason.into(),
         });
+        if reason == NoCapacity::REASON {
+            Ended::Full
+        } else {
+            Ended::Refused
+        }
     }
 
     fn accepted(&mut self) {

@@ -193,7 +193,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             Meter::new(&labels),
             streams.0.links.limits().producer_bytes,
         ));
-        if streams.0.links.tasks().is_cancelled() {
+        if streams.0.closing.is_cancelled() || streams.0.links.tasks().is_cancelled() {
             shared.close();
         }
         let core = Arc::new(Core::new(

@@ -10,11 +10,7 @@ use {
         fanout::{Standing, SubscriptionId},
         shared::Shared,
     },
-    crate::{
-        discovery::Event,
-        network::close::{NotAllowed, TooSlow},
-        streams::Streams,
-    },
+    crate::{PeerId, discovery::Event, network::close::TooSlow, streams::Streams},
     core::time::Duration,
     std::{collections::HashMap, sync::Arc},
     tokio::sync::broadcast::error::RecvError,
@@ -126,7 +122,8 @@ async fn readmit(streams: Streams, shared: Arc<Shared>) {
             () = shared.closed() => return,
         };
         let changed = match event {
-            Ok(Event::PeerUpdated(entry)) => Some(*entry.id()),
+            // One that had left the catalog is discovered again.
+            Ok(Event::PeerUpdated(entry) | Event::PeerDiscovered(entry)) => Some(*entry.id()),
             Ok(_) => continue,
             // Some were missed: look at all.
             Err(RecvError::Lagged(_)) => None,
@@ -136,13 +133,25 @@ async fn readmit(streams: Streams, shared: Arc<Shared>) {
             if changed.is_some_and(|changed| changed != channel.consumer_id) {
                 continue;
             }
-            let Some(peer) = streams.0.discovery.entry(&channel.consumer_id) else {
-                continue;
-            };
-            if admission::admit(&shared.config, &peer).is_err() {
-                shared.cut(super::server::subscription_of(key), NotAllowed::REASON);
-            }
+            let id = super::server::subscription_of(key);
+            look_again(&streams, &shared, id, &channel.consumer_id);
         }
+    }
+}
+
+/// Looks again whether a subscription's consumer is admitted, and until when.
+pub(super) fn look_again(
+    streams: &Streams,
+    shared: &Shared,
+    id: SubscriptionId,
+    consumer: &PeerId,
+) {
+    let Some(peer) = streams.0.discovery.entry(consumer) else {
+        return;
+    };
+    match admission::admit(&shared.config, &peer) {
+        Ok(until) => shared.admissions.renew(id, peer.update_version(), until),
+        Err(reason) => shared.cut(id, reason),
     }
 }
 

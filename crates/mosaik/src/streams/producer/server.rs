@@ -4,6 +4,7 @@ use {
     super::{
         admission,
         fanout::SubscriptionId,
+        keeper,
         shared::{Shared, Subscription},
         writer,
     },
@@ -105,6 +106,10 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
     let Some((send, recv, link)) = incoming.accept(reply).await else {
         return;
     };
+    let admitted_by = peer.update_version();
+    let admission = shared
+        .admissions
+        .open(subscription.id, admitted_by, expiration);
     let (state, watcher) = watch::channel(State::Connected);
     let channel = ChannelInfo {
         stream_id: shared.config.stream_id,
@@ -116,8 +121,13 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
         stats: Arc::new(Stats::new(streams.labels(&shared.config.stream_id))),
     };
     let channel = Channel::open(&subscription, channel, state);
+    // An entry that came since it was admitted was looked at for other channels only.
+    let known = streams.0.discovery.entry(&subscription.peer);
+    if known.is_some_and(|known| known.update_version() != admitted_by) {
+        keeper::look_again(streams, &shared, subscription.id, &subscription.peer);
+    }
     let peers = Peers { send, recv, link };
-    let ended = writer::run(&subscription, &channel.stats, expiration, peers).await;
+    let ended = writer::run(&subscription, &channel.stats, admission, peers).await;
     tracing::debug!(peer = %subscription.peer.fmt_short(), ?ended, "subscription ended");
     subscription.may_return = ended.may_return();
 }

@@ -2,6 +2,7 @@
 
 use {
     super::{
+        admission::Admissions,
         builder::ProducerConfig,
         fanout::{Batch, Capacity, Fanout, FrameSource, SubscriptionId},
     },
@@ -68,6 +69,7 @@ pub(in crate::streams) struct Shared {
     pub(super) session: u64,
     pub(super) state: Mutex<State>,
     pub(super) channels: ChannelsSender,
+    pub(super) admissions: Arc<Admissions>,
     pub(super) online: Online,
     conditions: ChannelConditions,
     /// A sender found no room.
@@ -202,6 +204,7 @@ impl Shared {
                 absent: VecDeque::new(),
             }),
             channels,
+            admissions: Arc::default(),
             online: Online::new(online),
             conditions,
             refused: Notify::new(),

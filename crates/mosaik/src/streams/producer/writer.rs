@@ -2,7 +2,7 @@
 
 use {
     super::{
-        admission,
+        admission::Admission,
         server::Peers,
         shared::{Next, Subscription},
     },
@@ -13,7 +13,6 @@ use {
             report::{FULL_WRITE_BYTES, Reported, SmallWrites},
             status::Stats,
         },
-        tickets::Expiration,
     },
     bytes::Bytes,
     core::future::poll_fn,
@@ -47,7 +46,7 @@ impl Ended {
 pub(super) async fn run(
     subscription: &Subscription,
     stats: &Stats,
-    expiration: Expiration,
+    mut admission: Admission,
     peers: Peers,
 ) -> Ended {
     let Peers {
@@ -63,8 +62,6 @@ pub(super) async fn run(
     };
     let stopped = send.stopped();
     tokio::pin!(stopped);
-    let expired = admission::expired(expiration);
-    tokio::pin!(expired);
     let ended = tokio::select! {
         biased;
         ended = write(subscription, stats, &mut send, &reported) => ended,
@@ -73,7 +70,7 @@ pub(super) async fn run(
             Ok(_) => Ended::Left,
             Err(_) => Ended::Lost,
         },
-        () = &mut expired => Ended::Cut(NotAllowed::REASON),
+        () = admission.expired() => Ended::Cut(NotAllowed::REASON),
     };
     match ended {
         Ended::Cut(reason) => {

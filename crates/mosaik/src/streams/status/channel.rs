@@ -87,7 +87,7 @@ impl ChannelInfo {
     }
 
     /// Resolves when the channel is over.
-    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let mut state = self.state.clone();
         async move {
             // A channel whose owner is gone is over as well.

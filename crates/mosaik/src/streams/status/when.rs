@@ -26,7 +26,7 @@ impl When {
     }
 
     /// Resolves when the conditions given as `online_when` are met.
-    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.becomes(true)
     }
 
@@ -36,7 +36,7 @@ impl When {
     }
 
     /// Resolves when the conditions given as `online_when` are not met.
-    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.becomes(false)
     }
 
@@ -50,7 +50,7 @@ impl When {
         self.subscribed().unmet()
     }
 
-    fn becomes(&self, wanted: bool) -> impl Future<Output = ()> + Send + Sync + 'static {
+    fn becomes(&self, wanted: bool) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let mut online = self.online.clone();
         async move {
             // Whose owner is gone is offline for ever.

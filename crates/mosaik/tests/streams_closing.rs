@@ -1,0 +1,84 @@
+//! How others see a network that closes while a reader stands still.
+
+mod support;
+
+use {
+    futures::{FutureExt, SinkExt},
+    mosaik::{discovery::Event, primitives::Limits, streams::Producer},
+    std::time::{Duration, Instant},
+    support::{isolated, network_id, node, node_knowing, patience, until, within},
+};
+
+/// Sends until nothing more is taken; answers how many were.
+async fn fill(producer: &mut Producer<Vec<u8>>) -> usize {
+    let mut sent = 0;
+    loop {
+        let item = vec![0; 64 << 10];
+        match tokio::time::timeout(patience(1), producer.send(item)).await {
+            Ok(sending) => sending.unwrap(),
+            Err(_) => return sent,
+        }
+        sent += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_reader_does_not_keep_a_closing_node_from_being_missed() {
+    let id = network_id();
+    let a = node(id).await;
+    let mut limits = Limits::default();
+    limits.consumer_items = 4;
+    limits.consumer_bytes = 64 << 10;
+    let discovery = mosaik::discovery::Config::builder().with_bootstrap(a.local().addr());
+    let b = isolated(id)
+        .with_limits(limits)
+        .with_discovery(discovery)
+        .build()
+        .await
+        .unwrap();
+    let c = node_knowing(id, &a).await;
+    let mut stalled = a
+        .streams()
+        .producer::<Vec<u8>>()
+        .disconnect_lagging(false)
+        .with_buffer_size(4)
+        .build()
+        .unwrap();
+    let mut reader = b.streams().consume::<Vec<u8>>();
+    let to_a = c.streams().produce::<u32>();
+    let mut at_a = a.streams().consume::<u32>();
+    within("both are online", async {
+        tokio::join!(stalled.when().online(), to_a.when().online())
+    })
+    .await;
+    let a_id = a.local().id();
+    let known = || c.discovery().catalog().get(&a_id).is_some();
+    until("the third knows the first", known).await;
+    let sent = fill(&mut stalled).await;
+    let mut events = c.discovery().events();
+
+    let started = Instant::now();
+    let closing = tokio::spawn(a.close());
+    let limit = patience(3);
+    let offline = tokio::time::timeout(limit, to_a.when().offline());
+    offline.await.expect("its consumers are gone soon");
+    println!("its consumer was missed after {:?}", started.elapsed());
+    assert_eq!(within("its consumer ends", at_a.recv()).await, None);
+    let departed = async { while events.recv().await.unwrap() != Event::PeerDeparted(a_id) {} };
+    let departed = tokio::time::timeout(limit, departed).await;
+    departed.expect("the departure is known soon");
+    println!("it departed after {:?}", started.elapsed());
+    assert!(!closing.is_finished(), "its reader has not got everything");
+
+    // Whatever changes in it now does not bring it back, nor cuts off who is owed items.
+    drop(stalled);
+    for _ in 0..sent {
+        assert!(within("an item", reader.recv()).await.is_some());
+    }
+    within("closed", closing).await.unwrap();
+    assert!(started.elapsed() < limit + Duration::from_secs(5));
+    while let Some(event) = events.recv().now_or_never() {
+        let back = matches!(event, Ok(Event::PeerDiscovered(entry)) if *entry.id() == a_id);
+        assert!(!back, "a node that left is not back");
+    }
+}
