@@ -110,7 +110,10 @@ async fn two_sides_that_send_large_commands_at_once_block_neither_each_other_nor
     assert!(small > 2, "only {small} small commands went through");
     assert_eq!(sum(&light[0]).await, (small as i64, small));
     for group in &heavy {
-        let held = group.query((), Consistency::Strong).await.expect("answered");
+        let held = group
+            .query((), Consistency::Strong)
+            .await
+            .expect("answered");
         assert_eq!(held.result, 2 * (COUNT * LARGE) as u64);
     }
     for node in nodes {
@@ -138,11 +141,18 @@ async fn members_that_dial_each_other_at_the_same_moment_are_bonded_once() {
     for (groups, _) in &joined {
         for group in groups {
             within("online", group.when().online()).await;
-            until("a bond with each of the others", || group.bonds().len() == 2).await;
+            until("a bond with each of the others", || {
+                group.bonds().len() == 2
+            })
+            .await;
         }
     }
     for key in 0..GROUPS {
-        let executed = join_all(joined.iter().map(|(groups, _)| groups[key].execute(vec![1])));
+        let executed = join_all(
+            joined
+                .iter()
+                .map(|(groups, _)| groups[key].execute(vec![1])),
+        );
         for outcome in within("commands", executed).await {
             outcome.expect("executed");
         }

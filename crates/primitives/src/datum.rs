@@ -7,14 +7,18 @@ use {
     },
     bytes::{Bytes, BytesMut},
     core::{
-        any::type_name,
+        any::{Any, type_name},
         error::Error,
         ops::{Deref, DerefMut},
     },
-    serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned},
+    serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, ser},
 };
 
 /// A value that can be sent to other nodes. Every owned serde type is one.
+///
+/// A type that is not serde's can be one with an encoding of its own, by [`encode`](Self::encode)
+/// and [`decode`](Self::decode). Selection does not see into it: criteria that test a field, the
+/// negated ones too, select none of its values; all other criteria work.
 pub trait Datum: Sized + Send + 'static {
     /// Why a value could not be encoded.
     type EncodeError: Error + Send + Sync + 'static;
@@ -34,14 +38,26 @@ pub trait Datum: Sized + Send + 'static {
     /// A value from its bytes.
     fn decode(bytes: &[u8]) -> Result<Self, Self::DecodeError>;
 
-    /// Appends the value's bytes to `buffer`, without an allocation of its own. On error
-    /// `buffer` is as it was.
+    /// Appends the value's bytes to `buffer`, for serde types without an allocation of its own.
+    /// On error `buffer` is as it was.
     #[doc(hidden)]
-    fn encode_into(&self, buffer: &mut BytesMut) -> Result<(), EncodeError>;
+    fn encode_into(&self, buffer: &mut BytesMut) -> Result<(), EncodeError> {
+        let bytes = self.encode().map_err(|error| {
+            // Of a foreign error this one can say no more than that there was one.
+            let error: &dyn Any = &error;
+            let same: Option<&EncodeError> = error.downcast_ref();
+            same.cloned().unwrap_or(EncodeError::SerdeSerCustom)
+        })?;
+        buffer.extend_from_slice(&bytes);
+        Ok(())
+    }
 
     /// Hands the value to a serde serializer: how selection looks at fields without a schema.
+    /// A value that is opaque is an error.
     #[doc(hidden)]
-    fn inspect<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+    fn inspect<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        Err(ser::Error::custom("the datum is opaque"))
+    }
 }
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for T {
@@ -92,7 +108,7 @@ impl<T> DerefMut for Encoded<T> {
 
 impl<T: Datum> Serialize for Encoded<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes = self.0.encode().map_err(serde::ser::Error::custom)?;
+        let bytes = self.0.encode().map_err(ser::Error::custom)?;
         bytes.serialize(serializer)
     }
 }
@@ -109,6 +125,82 @@ impl<'de, T: Datum> Deserialize<'de> for Encoded<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No serde type; the empty one cannot be encoded.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Opaque(&'static str);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("empty")]
+    struct Empty;
+
+    impl Datum for Opaque {
+        type DecodeError = DecodeError;
+        type EncodeError = Empty;
+
+        fn encode(&self) -> Result<Bytes, Empty> {
+            match self.0 {
+                "" => Err(Empty),
+                text => Ok(Bytes::from_static(text.as_bytes())),
+            }
+        }
+
+        fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+            match bytes {
+                b"known" => Ok(Self("known")),
+                _ => Err(DecodeError::DeserializeBadEncoding),
+            }
+        }
+    }
+
+    /// No serde type either; cannot be encoded, for a reason in our own words.
+    struct Full;
+
+    impl Datum for Full {
+        type DecodeError = DecodeError;
+        type EncodeError = EncodeError;
+
+        fn encode(&self) -> Result<Bytes, EncodeError> {
+            Err(EncodeError::SerializeBufferFull)
+        }
+
+        fn decode(_: &[u8]) -> Result<Self, DecodeError> {
+            Ok(Self)
+        }
+    }
+
+    #[test]
+    fn an_encoding_of_one_s_own_is_what_is_appended() {
+        let mut buffer = BytesMut::from(&b"before "[..]);
+        Opaque("known").encode_into(&mut buffer).unwrap();
+        assert_eq!(buffer, "before known");
+        let custom = Opaque("").encode_into(&mut buffer).unwrap_err();
+        assert_eq!(custom, EncodeError::SerdeSerCustom);
+        let kept = Full.encode_into(&mut buffer).unwrap_err();
+        assert_eq!(kept, EncodeError::SerializeBufferFull);
+        assert_eq!(buffer, "before known", "an error appends nothing");
+    }
+
+    #[test]
+    fn a_value_that_is_no_serde_type_is_opaque() {
+        let mut seen = Vec::new();
+        let mut json = serde_json::Serializer::new(&mut seen);
+        let error = Opaque("known").inspect(&mut json).unwrap_err();
+        assert_eq!(error.to_string(), "the datum is opaque");
+        "known".to_owned().inspect(&mut json).unwrap();
+        assert_eq!(seen, b"\"known\"");
+    }
+
+    #[test]
+    fn encoded_carries_an_encoding_of_one_s_own() {
+        let carried = Encoded(Opaque("known"));
+        let bytes = codec::try_serialize(&carried).unwrap();
+        let opaque: Bytes = codec::deserialize(&bytes).unwrap();
+        assert_eq!(opaque, "known");
+        let back: Encoded<Opaque> = codec::deserialize(&bytes).unwrap();
+        assert_eq!(back, carried);
+        assert!(codec::try_serialize(&Encoded(Opaque(""))).is_err());
+    }
 
     #[test]
     fn encoded_hides_the_shape_of_what_it_carries() {

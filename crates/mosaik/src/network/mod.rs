@@ -19,7 +19,7 @@ mod transport;
 pub use {
     builder::{NetworkBuilder, NetworkConfig},
     close::CloseReason,
-    error::Error,
+    error::{Error, Error as NetworkError},
     handle::Network,
     iroh::RelayMode,
     links::LinkError,
@@ -28,8 +28,6 @@ pub use {
     store::DamagedData,
 };
 
-/// The same error as [`Error`], under the name that programs import.
-pub type NetworkError = Error;
 /// Names a network; text becomes an id by hashing (see [`Digest`](mosaik_primitives::Digest)).
 pub type NetworkId = mosaik_primitives::Digest;
 /// Names a node: its ed25519 public key.

@@ -21,13 +21,6 @@ use {
     },
 };
 
-macro_rules! implements {
-    ($type:ty: $($bound:tt)+) => {{
-        fn check<T: $($bound)+>() {}
-        check::<$type>();
-    }};
-}
-
 macro_rules! counter {
     ($name:ident) => {
         implements!($name: Clone + Copy + Debug + Default + Display + Eq + Hash + Ord);
