@@ -157,8 +157,9 @@ pub(super) async fn late() -> f64 {
     took.as_secs_f64()
 }
 
-/// What others commit while a member that has joined late catches up, next to before.
-pub(super) async fn late_beside_others(window: Duration) -> Outcome {
+/// Seconds that a member which joins late needs to catch up while others commit, and what they
+/// commit meanwhile, next to before.
+pub(super) async fn late_beside_others(window: Duration) -> (f64, Outcome) {
     let (mut members, last) = long_log().await;
     let leader = members.leader().clone();
     let running = Running::start(&leader, FEW, execute, 1);
@@ -166,10 +167,11 @@ pub(super) async fn late_beside_others(window: Duration) -> Outcome {
     let (upto, started, committed) = (leader.committed(), Instant::now(), running.counter.get());
     let late = caught_up(&last, upto).await;
     let committed = running.counter.get() - committed;
-    let meanwhile = committed as f64 / started.elapsed().as_secs_f64();
+    let took = started.elapsed().as_secs_f64();
+    let meanwhile = committed as f64 / took;
     running.stop().await;
     drop((leader, late));
     members.nodes.push(last);
     members.close().await;
-    Outcome::against(meanwhile, before.a_second)
+    (took, Outcome::against(meanwhile, before.a_second))
 }

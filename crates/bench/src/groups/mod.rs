@@ -133,6 +133,13 @@ pub(crate) const FIGURES: &[Figure] = &[
         Some(Goal::AtMost(6.0)),
     ),
     Figure::new(
+        "group-late-beside",
+        "the same while others commit, 16 waiting at the leader",
+        "s",
+        None,
+        Some(Goal::AtMost(6.0)),
+    ),
+    Figure::new(
         "group-late-others",
         "commits of the others meanwhile, 16 waiting at the leader",
         "commands/s",
@@ -180,7 +187,11 @@ pub(crate) fn measure(runtime: &Runtime, name: &str, window: Duration) -> Outcom
         "group-join" => Outcome::alone(runtime.block_on(changes::joining())),
         "group-leave" => Outcome::alone(runtime.block_on(changes::leaving())),
         "group-killed" => Outcome::alone(runtime.block_on(changes::killed())),
-        "group-late-others" => runtime.block_on(changes::late_beside_others(window)),
+        "group-late-beside" => {
+            let (took, _) = runtime.block_on(changes::late_beside_others(window));
+            Outcome::alone(took)
+        }
+        "group-late-others" => runtime.block_on(changes::late_beside_others(window)).1,
         "group-late" => Outcome::alone(runtime.block_on(changes::late())),
         "group-1000" => Outcome::alone(nodes::memory_of("group-1000")),
         "group-1000-idle" => Outcome::alone(nodes::memory_of("group-1000-idle")),

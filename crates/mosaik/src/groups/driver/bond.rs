@@ -301,6 +301,7 @@ impl Member {
         let peer = bond.peer;
         io.timers
             .set(Timer::Bond(self.slot, key), &mut bond.timer, None);
+        self.pacing.forget(&key);
         self.shared.bonds.remove(&peer);
         up.state.set_closed(reason.clone());
         self.shared.metrics.bonds.decrement(1.0);

@@ -6,6 +6,7 @@ use {
         cutting::Cutting,
         inbox::{Propose, Question, Reply, Slot, Wish},
         io::{Io, peer_key, wall_clock},
+        pacing::Pacing,
         probe::Probing,
         timers::Timer,
     },
@@ -26,8 +27,8 @@ use {
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
     mosaik_protocol::consensus::{
-        self, Core, Entry, Input, LogIndex, Outcome, Outputs, PeerKey, Proposal, Restored,
-        RoleName, StartError, Status, Token,
+        self, Core, Entry, Input, Lineage, LogIndex, Outcome, Outputs, PeerKey, Proposal, Restored,
+        RoleName, Standing, StartError, Status, Token,
     },
     mosaik_storage::StoreError,
     slab::Slab,
@@ -110,6 +111,9 @@ pub(super) struct Member {
     /// The last leader, and its id.
     leader: Option<(consensus::Member, PeerId)>,
     pub(super) probing: Probing,
+    pub(super) pacing: Pacing,
+    /// The membership that pacing goes by.
+    paced_as: Option<(Lineage, LogIndex)>,
     /// To be dropped at the end of the round.
     pub(super) over: Option<Over>,
 }
@@ -167,6 +171,8 @@ impl Member {
             leave_timer: None,
             leader: None,
             probing: Probing::default(),
+            pacing: Pacing::new(io.now),
+            paced_as: None,
             over: None,
         };
         member.shared.metrics.active.increment(1.0);
@@ -421,6 +427,12 @@ impl Member {
             online: is_online(&status),
         };
         let log = Cursor::new(status.last.term.into(), status.last_command.into());
+        let membership = Some((status.lineage, status.membership_index));
+        if std::mem::replace(&mut self.paced_as, membership) != membership {
+            let others = status.membership.members();
+            let others = others.filter(|(_, standing)| *standing != Standing::Voter);
+            self.pacing.pace(others.map(|(member, _)| member.peer));
+        }
         // Whoever is woken finds all of it.
         self.show_status(&status, leader);
         self.shared.leadership.send_if_modified(|shown| {
@@ -502,6 +514,8 @@ impl Member {
             self.say_bye(key, code, io);
         }
         self.stop_probing(io);
+        let pacing = Timer::Pacing(self.slot);
+        io.timers.set(pacing, &mut self.pacing.timer, None);
         io.timers.set(Timer::Core(self.slot), &mut self.timer, None);
         io.timers
             .set(Timer::Leave(self.slot), &mut self.leave_timer, None);

@@ -17,6 +17,7 @@ mod lanes;
 mod marks;
 mod member;
 mod outputs;
+mod pacing;
 mod peers;
 mod probe;
 mod run;

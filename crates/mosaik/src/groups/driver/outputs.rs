@@ -5,6 +5,7 @@ use {
         inbox::Command,
         io::{Io, peer_key},
         member::{Member, Over},
+        timers::Timer,
     },
     crate::{
         PeerId,
@@ -35,7 +36,7 @@ impl Member {
                 Output::Persist { token, writes } => {
                     self.persist(token, writes, io);
                 }
-                Output::Apply(entries) => self.apply(entries),
+                Output::Apply(entries) => self.apply(entries, io.now),
                 Output::Fetch {
                     from,
                     upto,
@@ -67,6 +68,7 @@ impl Member {
         if matches!(message.body, Body::Snapshot(_)) {
             self.cutting.note_offer(now);
         }
+        self.pacing.note_sent(message);
         let message = message.encode();
         let len = message.len() as u64;
         let slot = up.slot;
@@ -116,7 +118,7 @@ impl Member {
         }
     }
 
-    fn apply(&mut self, entries: Vec<CommittedEntry>) {
+    fn apply(&mut self, entries: Vec<CommittedEntry>, now: Instant) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return;
         };
@@ -125,6 +127,8 @@ impl Member {
         }
         self.handed_out = last.entry.index;
         self.cutting.marks.note(&entries);
+        let bytes = entries.iter().map(|committed| committed.entry.body.len());
+        self.pacing.note_committed(bytes.sum(), now);
         let handed_out = last.before.0 + u64::from(last.count);
         let applied = u64::from(self.shared.progress.borrow().committed);
         let metrics = &self.shared.metrics;
@@ -297,8 +301,26 @@ impl Member {
         if message.from.peer != key {
             return Err("a message in another's name");
         }
-        self.handle(Input::Receive(message), io);
+        let next = self.pacing.take(message, io.now);
+        self.receive(next, io);
         Ok(())
+    }
+
+    /// Hands messages to the core, this one and what was held back before.
+    fn receive(&mut self, mut next: Option<Message>, io: &mut Io) {
+        while let Some(message) = next {
+            self.handle(Input::Receive(message), io);
+            next = self.pacing.next(io.now);
+        }
+        let (timer, at) = (Timer::Pacing(self.slot), self.pacing.wake_at(io.now));
+        io.timers.set(timer, &mut self.pacing.timer, at);
+    }
+
+    /// What was held back may go on.
+    pub(super) fn on_pacing_timer(&mut self, io: &mut Io) {
+        self.pacing.timer = None;
+        let next = self.pacing.next(io.now);
+        self.receive(next, io);
     }
 
     /// A message of a peer's state synchronisation.

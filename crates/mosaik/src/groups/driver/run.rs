@@ -356,6 +356,7 @@ impl Driver {
                 }
                 Timer::Leave(slot) => self.with(slot, |member, _| member.on_leave_timer()),
                 Timer::Probe(slot) => self.with(slot, Member::on_probe_timer),
+                Timer::Pacing(slot) => self.with(slot, Member::on_pacing_timer),
                 Timer::Lane(peer) => self.io.peers.on_timer(peer),
             }
         }

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Leave(Slot),
     /// The next round of asking around.
     Probe(Slot),
+    /// The time to look again at what is held back of members that catch up.
+    Pacing(Slot),
     /// The next attempt to open a lane.
     Lane(PeerId),
 }
