@@ -4,7 +4,7 @@
 
 use {
     crate::{
-        discovery::SignedPeerEntry,
+        discovery::{SignedPeerEntry, fuzzing as discovery},
         groups::fuzzing as groups,
         network::links::header::{Answer, Header},
         streams::fuzzing as streams,
@@ -28,9 +28,29 @@ pub fn signed_entry(bytes: &[u8]) -> bool {
     decode_bounded::<SignedPeerEntry>(bytes, Limits::DEFAULT.entry_bytes).is_ok()
 }
 
+/// What opens one of discovery's sub-streams.
+pub fn discovery_greeting(bytes: &[u8]) -> bool {
+    discovery::greeting(bytes)
+}
+
+/// A probe or its answer.
+pub fn discovery_datagram(bytes: &[u8]) -> bool {
+    discovery::datagram(bytes)
+}
+
+/// A note in the rendezvous directory.
+pub fn note(bytes: &[u8]) -> bool {
+    discovery::note(bytes)
+}
+
 /// The greeting of a subscription.
 pub fn subscribe(bytes: &[u8]) -> bool {
     streams::subscribe(bytes)
+}
+
+/// The reply to a subscription.
+pub fn subscribed(bytes: &[u8]) -> bool {
+    streams::subscribed(bytes)
 }
 
 /// The frames of a subscription, cut into chunks as the first byte says.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 pub use {
     bytes::{self, Bytes, BytesMut},
     mosaik_primitives::{
-        Abbreviated, Datum, Digest, Encoded, FmtIter, Limits, Pretty, PrettyFmtExt, Redacted,
-        RedactedFmtExt, Short, ShortFmtExt, Tag, UniqueId, datum,
+        Abbreviated, Datum, Digest, Encoded, FmtIter, Limits, LimitsError, Pretty, PrettyFmtExt,
+        Redacted, RedactedFmtExt, Short, ShortFmtExt, Tag, UniqueId, datum,
         iter::{self, IntoIterOrSingle, Variant},
     },
 };

@@ -22,5 +22,5 @@ pub use {
         Abbreviated, FmtIter, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt, Short, ShortFmtExt,
     },
     iter::Variant,
-    limits::Limits,
+    limits::{Limits, LimitsError},
 };

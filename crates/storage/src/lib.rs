@@ -13,8 +13,11 @@ mod disk;
 pub mod faulty;
 mod memory;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use disk::fuzzing;
 pub use {
-    disk::{DiskOptions, DiskStore, FileMedium, Media, Medium, OpenError},
+    disk::{DiskOptions, DiskStore, FileMedium, Media, Medium, OpenError, SyncObserver},
     faulty::FaultyStore,
     memory::MemoryStore,
     mosaik_protocol::store::*,

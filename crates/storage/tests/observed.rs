@@ -25,9 +25,7 @@ fn every_write_that_is_acknowledged_was_preceded_by_a_sync_that_was_observed() {
     store.open(GROUP, Incarnation(1)).expect("opens");
     for index in 1..=5 {
         let before = syncs.load(Ordering::SeqCst);
-        store
-            .write(batch().append([entry(index)]))
-            .expect("writes");
+        store.write(batch().append([entry(index)])).expect("writes");
         assert!(syncs.load(Ordering::SeqCst) > before, "write {index}");
     }
     let held = store.entries(GROUP, 0..=u64::MAX, usize::MAX);

@@ -35,7 +35,7 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
     (
         "mosaik.network.connections.refused",
         Unit::Count,
-        "Incoming connections refused, by reason",
+        "Connections refused or closed for what they cost, by reason",
     ),
     (
         "mosaik.network.connections.lost",
@@ -56,6 +56,11 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
         "mosaik.network.ingress.bytes",
         Unit::Bytes,
         "Bytes received, all protocols",
+    ),
+    (
+        "mosaik.discovery.refused",
+        Unit::Count,
+        "What peers sent to discovery and was turned away, by reason",
     ),
     (
         "mosaik.discovery.catalog.syncs",

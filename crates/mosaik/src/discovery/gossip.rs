@@ -5,7 +5,10 @@
 
 use {
     super::{authority::node_key, state::State, transport::Transport},
-    crate::{PeerId, network::links::Links},
+    crate::{
+        PeerId,
+        network::links::{AlpnServer, Links},
+    },
     backon::{BackoffBuilder, ExponentialBuilder},
     bytes::Bytes,
     futures::StreamExt,
@@ -16,8 +19,9 @@ use {
         net::Gossip as Layer,
     },
     mosaik_protocol::catalog::Input,
-    std::{sync::Arc, time::Duration},
-    tokio::sync::mpsc,
+    parking_lot::Mutex,
+    std::{collections::HashSet, sync::Arc, time::Duration},
+    tokio::sync::{mpsc, oneshot},
 };
 
 /// What gossip's own framing adds to a message at most, bytes.
@@ -36,6 +40,7 @@ pub(super) enum Neighbor {
 enum Command {
     Broadcast(Bytes),
     Join(Vec<PeerId>),
+    Acknowledge(oneshot::Sender<()>),
 }
 
 /// The handle to the gossip layer.
@@ -53,7 +58,26 @@ pub(super) struct Task {
     bootstrap: Vec<PeerId>,
     commands: mpsc::Receiver<Command>,
     neighbors: mpsc::Sender<Neighbor>,
+    talking: Talking,
     transport: Transport,
+}
+
+/// The present neighbours; as many as the overlay's active view holds at most.
+type Talking = Arc<Mutex<HashSet<PeerId>>>;
+
+/// Hands the layer its connections.
+fn server(layer: &Layer, talking: &Talking) -> AlpnServer {
+    let (layer, talking) = (layer.clone(), Arc::clone(talking));
+    AlpnServer {
+        take: Box::new(move |connection| {
+            let layer = layer.clone();
+            Box::pin(async move {
+                // Fails only when the layer has been shut down, with the network.
+                let _ = layer.handle_connection(connection).await;
+            })
+        }),
+        knows: Box::new(move |peer| talking.lock().contains(peer)),
+    }
 }
 
 impl Gossip {
@@ -68,14 +92,8 @@ impl Gossip {
         let layer = Layer::builder()
             .max_message_size(links.limits().gossip_bytes + FRAMING_BYTES)
             .spawn(endpoint.clone());
-        let accepting = layer.clone();
-        links.serve_alpn(iroh_gossip::ALPN, move |connection| {
-            let accepting = accepting.clone();
-            async move {
-                // Fails only when the layer has been shut down, with the network.
-                let _ = accepting.handle_connection(connection).await;
-            }
-        });
+        let talking = Arc::default();
+        links.serve_alpn(iroh_gossip::ALPN, server(&layer, &talking));
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (neighbors, news) = mpsc::channel(COMMANDS);
         let task = Task {
@@ -84,6 +102,7 @@ impl Gossip {
             bootstrap,
             commands: receiver,
             neighbors,
+            talking,
             transport: transport.clone(),
         };
         links.tasks().spawn(task.run());
@@ -105,6 +124,11 @@ impl Gossip {
     /// Asks peers to become neighbours.
     pub(super) fn join(&self, peers: Vec<PeerId>) {
         self.command(Command::Join(peers));
+    }
+
+    /// Tells when the layer has every broadcast made so far.
+    pub(super) fn acknowledge(&self, done: oneshot::Sender<()>) {
+        self.command(Command::Acknowledge(done));
     }
 
     fn command(&self, command: Command) {
@@ -136,6 +160,7 @@ impl Task {
             {
                 Ok(topic) => {
                     delays = patient.build();
+                    self.talking.lock().clear();
                     let (sender, receiver) = topic.split();
                     if self.run_topic(&sender, receiver).await.is_break() {
                         return;
@@ -162,6 +187,11 @@ impl Task {
                     let sent = match command {
                         Some(Command::Broadcast(bytes)) => sender.broadcast(bytes).await,
                         Some(Command::Join(peers)) => sender.join_peers(peers).await,
+                        Some(Command::Acknowledge(done)) => {
+                            // Whoever asked may have stopped waiting.
+                            let _ = done.send(());
+                            continue;
+                        }
                         None => return Break(()),
                     };
                     if sent.is_err() {
@@ -185,8 +215,14 @@ impl Task {
                     bytes: message.content,
                 });
             }
-            Event::NeighborUp(peer) => Neighbor::Up(peer),
-            Event::NeighborDown(peer) => Neighbor::Down(peer),
+            Event::NeighborUp(peer) => {
+                self.talking.lock().insert(peer);
+                Neighbor::Up(peer)
+            }
+            Event::NeighborDown(peer) => {
+                self.talking.lock().remove(&peer);
+                Neighbor::Down(peer)
+            }
             Event::Lagged => {
                 tracing::debug!("gossip messages were missed; comparisons will bring them");
                 return;

@@ -45,6 +45,7 @@ impl Metrics {
             Refusal::Departed => "departed",
             Refusal::CatalogFull => "catalog-full",
             Refusal::Stranger => "stranger",
+            Refusal::Unannounced => "unannounced",
             Refusal::NotMine => "not-mine",
             _ => "other",
         };
@@ -54,6 +55,11 @@ impl Metrics {
     /// Counts messages that did not fit the queue; whoever sent them will again.
     pub(super) fn overloaded(&self) {
         self.refused_for("overloaded");
+    }
+
+    /// Counts what a peer said that the protocol does not allow.
+    pub(super) fn violation(&self) {
+        self.refused_for("protocol-violation");
     }
 
     fn refused_for(&self, reason: &'static str) {

@@ -138,12 +138,16 @@ impl Transport {
             Some(Greeting::WhoAreYou) => {
                 let _ = incoming.accept(self.0.state.me().encode()).await;
             }
-            None => incoming.refuse(ProtocolViolation).await,
+            None => {
+                self.0.state.metrics.violation();
+                incoming.refuse(ProtocolViolation).await;
+            }
         }
     }
 
     async fn serve_long(&self, incoming: Incoming, len: usize) {
         if len > self.0.state.max_message_bytes {
+            self.0.state.metrics.violation();
             return incoming.refuse(ProtocolViolation).await;
         }
         let Some(room) = room(&self.0.incoming, len) else {
@@ -183,7 +187,7 @@ impl Transport {
                     nonce,
                 });
             }
-            None => {}
+            None => self.0.state.metrics.violation(),
         }
     }
 

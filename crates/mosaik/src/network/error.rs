@@ -20,6 +20,9 @@ pub enum Error {
     /// An address cannot be bound.
     #[error("Invalid address: {0}")]
     InvalidAddress(#[from] InvalidSocketAddr),
+    /// No node can work within the limits that were given.
+    #[error("Limits error: {0}")]
+    Limits(#[from] mosaik_primitives::LimitsError),
     /// The discovery configuration cannot work.
     #[error("Discovery config error: {0}")]
     DiscoveryConfig(#[from] discovery::ConfigBuilderError),

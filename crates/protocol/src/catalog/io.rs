@@ -325,6 +325,9 @@ pub enum Refusal {
     /// A suspicion by somebody who is not in the catalog, or of somebody who is not.
     #[error("a suspicion among strangers")]
     Stranger,
+    /// A suspicion of a version or incarnation that nobody has shown its suspect to have announced.
+    #[error("a suspicion of what was never announced")]
+    Unannounced,
     /// An own entry that is not newer than the last one, or not this node's.
     #[error("not a newer entry of this node")]
     NotMine,
@@ -362,7 +365,8 @@ pub struct Counters {
     pub evicted: u64,
     /// Malformed or oversized messages.
     pub refused_messages: u64,
-    /// Entries or statements with an invalid signature, form or network.
+    /// Entries or statements with an invalid signature, form or network, and suspicions that
+    /// nothing known supports.
     pub refused_invalid: u64,
     /// Entries or statements dated in the future or too old.
     pub refused_time: u64,
@@ -377,9 +381,11 @@ impl Counters {
     pub fn count(&mut self, refusal: Refusal) {
         let counter = match refusal {
             Refusal::Message => &mut self.refused_messages,
-            Refusal::Entry(_) | Refusal::Signature | Refusal::Stranger | Refusal::NotMine => {
-                &mut self.refused_invalid
-            }
+            Refusal::Entry(_)
+            | Refusal::Signature
+            | Refusal::Stranger
+            | Refusal::Unannounced
+            | Refusal::NotMine => &mut self.refused_invalid,
             Refusal::FutureDated | Refusal::Stale => &mut self.refused_time,
             Refusal::EntryTooLarge | Refusal::CatalogFull => &mut self.refused_room,
             Refusal::Superseded | Refusal::Departed => &mut self.refused_old,

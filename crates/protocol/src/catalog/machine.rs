@@ -14,6 +14,7 @@ use {
         store::{Latest, Merged, Slot, Store},
         sync::Syncs,
         types::{Announcement, Authority, Farewell, NodeKey, Record, Suspicion, Version},
+        unproven::Unproven,
     },
     bytes::Bytes,
     core::time::Duration,
@@ -43,10 +44,17 @@ const REFUTATIONS: usize = 8;
 #[derive(Debug)]
 struct Refutation {
     due: Instant,
-    /// The newest incarnation that is suspected.
-    incarnation: u64,
     /// Who told this node in person, and may be out of reach of the broadcast.
     to: BTreeSet<NodeKey>,
+}
+
+/// What an own announcement is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// This node is still there.
+    Alive,
+    /// What was suspected of it is not so.
+    Refuted,
 }
 
 /// The catalog of peers of one node. See the module's documentation.
@@ -57,6 +65,7 @@ pub struct Catalog<A> {
     pub(super) store: Store,
     pub(super) detector: Detector,
     pub(super) pulls: Pulls,
+    pub(super) unproven: Unproven,
     pub(super) syncs: Syncs,
     pub(super) prng: Prng,
     pub(super) counters: Counters,
@@ -83,6 +92,7 @@ impl<A: Authority> Catalog<A> {
             store: Store::new(&config),
             detector: Detector::new(&config),
             pulls: Pulls::new(config.pulls),
+            unproven: Unproven::default(),
             syncs: Syncs::new(now, &mut prng),
             prng,
             authority,
@@ -351,15 +361,18 @@ impl<A: Authority> Catalog<A> {
         }
     }
 
-    /// A new announcement of this node's entry, dated now, that refutes earlier suspicions of it
-    /// or does not.
-    fn announce(&mut self, now: Instant, refuted: Option<u64>) -> Option<Announcement> {
+    /// A new announcement of this node's entry, dated now, of its next incarnation where it is to
+    /// refute suspicions of the last.
+    fn announce(&mut self, now: Instant, says: Says) -> Option<Announcement> {
         let wall = self.wall(now);
         let own = self.own()?;
         let (peer, version, digest) = (own.record.peer, own.record.version, own.record.digest);
         let issued = UnixMillis(wall.0.max(own.latest.issued.0 + 1));
-        let current = own.latest.incarnation;
-        let incarnation = refuted.map_or(current, |refuted| refuted.max(current).saturating_add(1));
+        let incarnation = match says {
+            Says::Alive => own.latest.incarnation,
+            // It counts this node's own refutations, a few a second, and nothing that others say.
+            Says::Refuted => own.latest.incarnation + 1,
+        };
         let network = &self.config.network;
         let text = Announcement::statement(network, &peer, version, &digest, issued, incarnation);
         let signature = self.authority.sign(&text);
@@ -395,7 +408,7 @@ impl<A: Authority> Catalog<A> {
         let gossip = if self.config.fits_gossip(own.record.bytes.len()) {
             Some(entry)
         } else {
-            self.announce(now, None).map(Gossip::Announcement)
+            self.announce(now, Says::Alive).map(Gossip::Announcement)
         };
         if let Some(gossip) = gossip {
             Self::broadcast(&gossip, out);
@@ -403,17 +416,15 @@ impl<A: Authority> Catalog<A> {
     }
 
     /// This node is suspected: it says that it is here, though not more often than allowed.
-    pub(super) fn refute(&mut self, now: Instant, incarnation: u64, from: Option<NodeKey>) {
+    pub(super) fn refute(&mut self, now: Instant, from: Option<NodeKey>) {
         if self.left {
             return;
         }
         let earliest = self.last_refutation.map_or(now, |last| last + REFUTE_EVERY);
         let refutation = self.refutation.get_or_insert_with(|| Refutation {
             due: earliest.max(now),
-            incarnation,
             to: BTreeSet::new(),
         });
-        refutation.incarnation = refutation.incarnation.max(incarnation);
         if refutation.to.len() < REFUTATIONS {
             refutation.to.extend(from);
         }
@@ -478,7 +489,7 @@ impl<A: Authority> Catalog<A> {
         if let Some(refutation) = self.refutation.take_if(|refutation| refutation.due <= now) {
             self.last_refutation = Some(now);
             self.counters.refutations += 1;
-            if let Some(announcement) = self.announce(now, Some(refutation.incarnation)) {
+            if let Some(announcement) = self.announce(now, Says::Refuted) {
                 let gossip = Gossip::Announcement(announcement);
                 Self::broadcast(&gossip, out);
                 self.flood(None, &self.config.me, &gossip, out);
@@ -488,7 +499,7 @@ impl<A: Authority> Catalog<A> {
             }
         }
         if self.next_announcement <= now {
-            self.announce(now, None);
+            self.announce(now, Says::Alive);
             self.schedule_announcement(now);
         }
         while let Some((peer, visible)) = self.store.purge_one(self.wall(now)) {
@@ -499,6 +510,9 @@ impl<A: Authority> Catalog<A> {
         if !self.left {
             self.run_detector(now, out);
             self.run_syncs(now, out);
+        }
+        for from in self.unproven.expired(now) {
+            self.refuse(from, Refusal::Unannounced, out);
         }
         for (source, requests) in self.pulls.ready(now) {
             self.send(source, &Message::Pull(requests), out);
@@ -558,6 +572,7 @@ impl<A: Authority> Catalog<A> {
             active,
             self.next_announcement,
             self.pulls.next_deadline(now),
+            self.unproven.next_deadline(),
             self.broadcast_due.unwrap_or(Instant::FAR_FUTURE),
             self.refutation
                 .as_ref()

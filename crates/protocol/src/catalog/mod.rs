@@ -14,7 +14,8 @@
 //!   announcements spread by the same exchange, each to each node once.
 //! - **Failure detection**: every node probes its successor on each of three hash rings (the
 //!   expander of Rapid, USENIX ATC 2018); silence becomes a signed [`Suspicion`], which a newer
-//!   announcement of the suspect refutes (SWIM, DSN 2002), else the peer has departed.
+//!   announcement of the suspect refutes (SWIM, DSN 2002), else the peer has departed. Only what
+//!   the suspect has announced can be suspected: a report about anything newer waits for proof.
 //!
 //! Absent on purpose: sockets, clocks, entropy, the content of entries, and entries that a
 //! program inserts by hand without a signature (the driver keeps those beside this catalog).
@@ -33,6 +34,7 @@ mod store;
 mod sync;
 mod transfer;
 mod types;
+mod unproven;
 
 pub use {
     io::{

@@ -4,9 +4,10 @@ use {
     super::{
         io::{Departure, Event, Output, Outputs, Refusal},
         machine::Catalog,
-        message::{Carried, Dated, Gossip, Message},
+        message::{Carried, Dated, Gossip, Message, Request},
         store::{Latest, Merged, News},
         types::{Announcement, Authority, Farewell, NodeKey, Record, Suspicion, Version},
+        unproven::Kept,
     },
     bytes::Bytes,
     core::time::Duration,
@@ -152,12 +153,10 @@ impl<A: Authority> Catalog<A> {
             return;
         };
         let record = slot.record.clone();
-        let incarnation = slot.latest.incarnation;
+        let (version, incarnation) = (record.version, slot.latest.incarnation);
         let announcement = slot.announcement();
         let running = self.running(now);
-        let refuted = self
-            .detector
-            .announced(running, peer, record.version, incarnation);
+        let refuted = self.detector.announced(running, peer, version, incarnation);
         if let Some(announcement) = announcement.filter(|_| refuted) {
             self.flood(route.from, peer, &Gossip::Announcement(announcement), out);
         }
@@ -184,6 +183,11 @@ impl<A: Authority> Catalog<A> {
                 out.push_back(Output::Event(Event::Updated(record)));
             }
             Merged::Refreshed => self.counters.announcements += 1,
+        }
+        for (route, report) in self.unproven.proven(peer, (version, incarnation)) {
+            if let Err(reason) = self.take_suspicion(now, route, &report, out) {
+                self.refuse(route.from, reason, out);
+            }
         }
     }
 
@@ -284,8 +288,8 @@ impl<A: Authority> Catalog<A> {
         };
         let known = (slot.record.version, slot.latest.incarnation);
         let refutation = slot.announcement();
-        let stale = (suspicion.version, suspicion.incarnation) < known;
-        if stale {
+        let named = (suspicion.version, suspicion.incarnation);
+        if named < known {
             // Whoever still believes it in person is told better; a broadcast is not answered.
             if let Some(from) = route.from.filter(|_| !route.broadcast)
                 && let Some(announcement) = refutation
@@ -305,9 +309,16 @@ impl<A: Authority> Catalog<A> {
             return Err(Refusal::Signature);
         }
         if peer == self.config.me {
+            // Nobody else could have announced more of this node than it has itself.
+            if named > known {
+                return Err(Refusal::Unannounced);
+            }
             let from = route.from.filter(|_| !route.broadcast);
-            self.refute(now, suspicion.incarnation, from);
+            self.refute(now, from);
             return Ok(());
+        }
+        if named > known {
+            return self.await_proof(now, route, suspicion, out);
         }
         let running = self.running(now);
         if self.detector.suspect(running, suspicion) {
@@ -318,6 +329,43 @@ impl<A: Authority> Catalog<A> {
         }
         if self.detector.is_watched(&peer) || self.links.contains(&peer) {
             self.detector.look_after(running, peer);
+        }
+        Ok(())
+    }
+
+    /// A report about a newer state of its suspect than is known here. It may be a lie about a
+    /// state that there never was, which the suspect could not refute: it counts once the suspect's
+    /// own statement is here, which whoever handed it on is asked for.
+    fn await_proof(
+        &mut self,
+        now: Instant,
+        route: Route,
+        suspicion: &Suspicion,
+        out: &mut Outputs,
+    ) -> Result<(), Refusal> {
+        let peer = suspicion.peer;
+        let kept = self.unproven.keep(now, route, suspicion);
+        match kept {
+            Kept::Full => return Err(Refusal::Unannounced),
+            Kept::Known => return Ok(()),
+            Kept::New | Kept::Again => {}
+        }
+        if let (Some(from), Some(slot)) = (route.from, self.store.up().get(&peer)) {
+            let question = if suspicion.version > slot.record.version {
+                let version = suspicion.version;
+                Message::Pull(vec![Request { peer, version }])
+            } else {
+                Message::Announcements {
+                    fresh: Vec::new(),
+                    wanted: vec![slot.prefix()],
+                }
+            };
+            self.send(from, &question, out);
+        }
+        // Whoever knows the proof may be down itself by now. Who is dead is silent here too.
+        let near = self.detector.is_watched(&peer) || self.links.contains(&peer);
+        if kept == Kept::New && (near || !route.broadcast) {
+            self.detector.look_after(self.running(now), peer);
         }
         Ok(())
     }

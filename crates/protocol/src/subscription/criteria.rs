@@ -49,6 +49,9 @@ pub const MAX_PATH_SEGMENTS: usize = 32;
 /// and tuples by index, and into an enum's data by the variant's name; an enum itself reads as
 /// the name of its variant. `Some` is transparent; `None`, unit and an absent field are null.
 ///
+/// A datum that has its own encoding instead of serde's is opaque: it has no fields, not even
+/// absent ones, and criteria that test any field, negated or not, select none of its kind.
+///
 /// # Comparisons
 ///
 /// Null, booleans, numbers, and text with bytes compare with their own kind only; with another

@@ -12,6 +12,8 @@ mod ahead;
 mod applier;
 mod database;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod group;
 mod journal;
 mod lock;
@@ -26,6 +28,6 @@ mod writer;
 
 pub use {
     lock::OpenError,
-    medium::{FileMedium, Media, Medium},
+    medium::{FileMedium, Media, Medium, SyncObserver},
     store::{DiskOptions, DiskStore},
 };

@@ -117,6 +117,14 @@ fn unseal<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], &'static str> {
     }
 }
 
+/// A record of any body, as if it had been written.
+#[cfg(fuzzing)]
+pub(super) fn reseal(key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    seal(key, &[body], &mut out);
+    out
+}
+
 pub(super) fn encode_entry<'o>(space: Space, entry: &Entry, out: &'o mut Vec<u8>) -> &'o [u8] {
     let key = key_bytes((space.0, entry.index));
     seal(&key, &[&entry.term.to_le_bytes(), &entry.payload], out)

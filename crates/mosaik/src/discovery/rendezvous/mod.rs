@@ -22,6 +22,8 @@ mod watch;
 
 #[cfg(all(test, unix))]
 pub(super) use directory::tests::Scratch;
+#[cfg(all(fuzzing, unix))]
+pub(super) use note::fuzz as fuzz_note;
 #[cfg(unix)]
 pub(super) use watch::{Rendezvous, start};
 

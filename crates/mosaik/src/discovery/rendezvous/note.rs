@@ -108,6 +108,25 @@ impl Note {
     }
 }
 
+/// Takes any bytes for a note as it is written, and for what its signature covers.
+#[cfg(fuzzing)]
+pub(in crate::discovery) fn fuzz(bytes: &[u8]) -> bool {
+    let network = NetworkId::from("fuzz");
+    let signed = Signed::from_versioned(bytes, Note::MAX_BYTES);
+    let peer = SecretKey::from_bytes(&[1; 32]).public();
+    let taken = Note::decode(bytes, &network, &peer);
+    assert!(taken.is_err() || signed.is_ok());
+    let Ok(note) = codec::decode_bounded::<Note>(bytes, Note::MAX_BYTES) else {
+        return signed.is_ok();
+    };
+    // Whatever process it names, asking for it does no harm.
+    note.is_stale();
+    let encoded = codec::try_serialize(&note).expect("a note in memory always encodes");
+    let again = codec::decode_bounded::<Note>(&encoded, usize::MAX);
+    assert_eq!(again.expect("what was encoded is decoded"), note);
+    true
+}
+
 /// A note has no versions: the newest replaces the one before.
 const VERSION: PeerEntryVersion = PeerEntryVersion::NONE;
 

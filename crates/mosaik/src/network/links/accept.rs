@@ -25,7 +25,6 @@ use {
 };
 
 pub(super) type Server = Arc<dyn Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync>;
-pub(super) type AlpnServer = Arc<dyn Fn(Connection) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A sub-stream that a peer wants to open; dropping it refuses it without a reason.
 #[derive(Debug)]
@@ -93,6 +92,7 @@ impl Links {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "incoming handshake failed");
+                self.0.meter.refused("handshake-failed");
                 return;
             }
             Err(_) => {
@@ -106,9 +106,11 @@ impl Links {
             return;
         }
         let server = self.0.alpns.read().get(connection.alpn()).cloned();
-        match server {
-            Some(server) => server(connection).await,
-            None => close(&connection, InvalidAlpn::REASON),
+        if let Some(server) = server {
+            self.host(connection, &server).await;
+        } else {
+            self.0.meter.refused("invalid-alpn");
+            close(&connection, InvalidAlpn::REASON);
         }
     }
 
@@ -162,6 +164,9 @@ impl Links {
     ) {
         let Ok(permit) = Arc::clone(streams).try_acquire_owned() else {
             // The transport's own limit is the same number, so only a violation gets here.
+            self.0
+                .meter
+                .refused_substream(TooManyConnections::REASON.text);
             close(&conn.connection, TooManyConnections::REASON);
             return;
         };

@@ -12,21 +12,28 @@
 //! Links that are in use are watched: a peer from which nothing arrives for
 //! [`liveness::SILENCE`] although it was asked is lost, and everything on the link ends.
 //!
+//! Protocols that keep connections of their own (gossip) get them whole, counted within the same
+//! limits: see [`guests`].
+//!
 //! Not here: who the peers are (discovery), retries (their callers know what is worth retrying).
 
 mod accept;
 mod conn;
 mod dial;
 mod error;
+mod guests;
 pub(crate) mod header;
 mod liveness;
 mod meter;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use error::LinkError;
 pub(crate) use {
     accept::Incoming,
     conn::LinkUse,
+    guests::AlpnServer,
     header::Protocol,
     table::{DatagramKind, LinkEvent, Links, Opened},
 };

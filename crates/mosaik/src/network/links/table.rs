@@ -2,10 +2,11 @@
 
 use {
     super::{
-        accept::{AlpnServer, Incoming, Server},
+        accept::{Incoming, Server},
         conn::{Conn, LinkUse},
         dial::Dials,
         error::LinkError,
+        guests::{AlpnServer, Guests},
         header::{Answer, Header, Protocol, read_body},
         liveness,
         meter::Meter,
@@ -21,7 +22,7 @@ use {
         endpoint::{ConnectionError, RecvStream, SendStream, VarInt},
     },
     mosaik_primitives::{Digest, Limits},
-    parking_lot::{Mutex, RwLock},
+    parking_lot::{Mutex, MutexGuard, RwLock},
     std::{collections::HashMap, sync::Arc},
     tokio::sync::broadcast,
 };
@@ -63,6 +64,20 @@ pub(crate) struct Opened {
 
 type DatagramServer = Arc<dyn Fn(PeerId, Bytes) + Send + Sync>;
 
+/// Every connection that there is.
+#[derive(Default)]
+pub(super) struct Table {
+    links: HashMap<PeerId, Vec<Arc<Conn>>>,
+    pub(super) guests: Guests,
+}
+
+impl Table {
+    /// Connections of all peers together.
+    pub(super) fn total(&self) -> usize {
+        self.links.values().map(Vec::len).sum::<usize>() + self.guests.total()
+    }
+}
+
 pub(super) struct Inner {
     local_id: PeerId,
     /// Let go when the network closes: the transport keeps its socket as long as there is a
@@ -71,10 +86,10 @@ pub(super) struct Inner {
     pub(super) network_id: NetworkId,
     pub(super) limits: Limits,
     pub(super) tasks: Tasks,
-    table: Mutex<HashMap<PeerId, Vec<Arc<Conn>>>>,
+    pub(super) table: Mutex<Table>,
     pub(super) dials: Dials,
     servers: RwLock<HashMap<Protocol, Server>>,
-    pub(super) alpns: RwLock<HashMap<Vec<u8>, AlpnServer>>,
+    pub(super) alpns: RwLock<HashMap<Vec<u8>, Arc<AlpnServer>>>,
     datagrams: RwLock<HashMap<u8, DatagramServer>>,
     events: broadcast::Sender<LinkEvent>,
     pub(super) meter: Meter,
@@ -134,7 +149,7 @@ impl Links {
 
     /// Closes every connection and lets go of the endpoint, which is the caller's to close.
     pub(crate) fn close(&self) -> Option<Endpoint> {
-        let all = std::mem::take(&mut *self.0.table.lock());
+        let all = std::mem::take(&mut self.0.table.lock().links);
         for conn in all.values().flatten() {
             close(&conn.connection, close::GracefulShutdown::REASON);
         }
@@ -164,13 +179,9 @@ impl Links {
         self.0.servers.read().get(&protocol).cloned()
     }
 
-    /// Hands connections of another ALPN, which mosaik does not multiplex, to `server`.
-    pub(crate) fn serve_alpn<F, Fut>(&self, alpn: &[u8], server: F)
-    where
-        F: Fn(iroh::endpoint::Connection) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let server: AlpnServer = Arc::new(move |connection| Box::pin(server(connection)));
+    /// Hands connections of another ALPN, which mosaik does not multiplex, to a server.
+    pub(crate) fn serve_alpn(&self, alpn: &[u8], server: AlpnServer) {
+        let server = Arc::new(server);
         let mut alpns = self.0.alpns.write();
         alpns.insert(alpn.to_vec(), server);
         let mut all: Vec<_> = alpns.keys().cloned().collect();
@@ -222,7 +233,7 @@ impl Links {
 
     /// The peers this node has a link with.
     pub(crate) fn connected(&self) -> Vec<PeerId> {
-        self.0.table.lock().keys().copied().collect()
+        self.0.table.lock().links.keys().copied().collect()
     }
 
     /// Keeps an existing link from being closed as unused, and watched.
@@ -312,7 +323,7 @@ impl Links {
     /// The connection that new sub-streams to `peer` use.
     pub(super) fn best(&self, peer: &PeerId) -> Option<Arc<Conn>> {
         let table = self.0.table.lock();
-        let mut open = table.get(peer)?.iter().filter(|conn| conn.is_open());
+        let mut open = table.links.get(peer)?.iter().filter(|conn| conn.is_open());
         let local = self.local_id();
         let first = open.next()?;
         Some(Arc::clone(
@@ -332,60 +343,60 @@ impl Links {
         let conn = Conn::new(connection, dialled);
         let limits = &self.0.limits;
         let mut table = self.0.table.lock();
-        let total: usize = table.values().map(Vec::len).sum();
-        let conns = table.entry(conn.peer()).or_default();
-        if total >= limits.connections || conns.len() >= limits.connections_per_peer {
-            if conns.is_empty() {
-                table.remove(&conn.peer());
-            }
+        let held = table.links.get(&conn.peer()).map_or(0, Vec::len);
+        if table.total() >= limits.connections || held >= limits.connections_per_peer {
             drop(table);
+            self.0.meter.refused("too-many-connections");
             close(&conn.connection, close::TooManyConnections::REASON);
             return None;
         }
-        let first = conns.is_empty();
+        let conns = table.links.entry(conn.peer()).or_default();
         conns.push(Arc::clone(&conn));
+        if held == 0 {
+            self.announce(LinkEvent::Up(conn.peer()), &table);
+        }
         drop(table);
         self.0.meter.opened.increment(1);
-        if first {
-            self.announce(LinkEvent::Up(conn.peer()));
-        }
         Some(conn)
     }
 
     pub(super) fn remove(&self, conn: &Arc<Conn>, error: &ConnectionError) {
         self.0.meter.bytes(conn);
         let mut table = self.0.table.lock();
-        let Some(conns) = table.get_mut(&conn.peer()) else {
+        let Some(conns) = table.links.get_mut(&conn.peer()) else {
             return;
         };
         conns.retain(|other| !Arc::ptr_eq(other, conn));
         if !conns.is_empty() {
             return;
         }
-        table.remove(&conn.peer());
-        drop(table);
+        table.links.remove(&conn.peer());
         let lost =
             conn.is_lost() || matches!(error, ConnectionError::TimedOut | ConnectionError::Reset);
-        self.announce(if lost {
+        let event = if lost {
             LinkEvent::Lost(conn.peer())
         } else {
             LinkEvent::Closed(conn.peer())
-        });
+        };
+        self.announce(event, &table);
     }
 
-    fn announce(&self, event: LinkEvent) {
+    /// Tells of a change while the table is still locked: the last that is told of a peer is then
+    /// what is so.
+    fn announce(&self, event: LinkEvent, _changed: &MutexGuard<'_, Table>) {
         // Nobody listening is fine: listeners read the table when they start.
         let _ = self.0.events.send(event);
     }
 
     pub(super) fn connections(&self) -> Vec<Arc<Conn>> {
-        self.0.table.lock().values().flatten().cloned().collect()
+        let table = self.0.table.lock();
+        table.links.values().flatten().cloned().collect()
     }
 
     /// Whether the peer has spoken on another connection than this one.
     pub(super) fn speaks_elsewhere(&self, conn: &Arc<Conn>) -> bool {
         let table = self.0.table.lock();
-        let others = table.get(&conn.peer()).into_iter().flatten();
+        let others = table.links.get(&conn.peer()).into_iter().flatten();
         others
             .filter(|other| !Arc::ptr_eq(other, conn))
             .any(|other| other.is_greeted())
@@ -393,7 +404,8 @@ impl Links {
 
     /// How many connections there are with `peer`.
     pub(super) fn connections_with(&self, peer: &PeerId) -> usize {
-        self.0.table.lock().get(peer).map_or(0, Vec::len)
+        let table = self.0.table.lock();
+        table.links.get(peer).map_or(0, Vec::len)
     }
 }
 
