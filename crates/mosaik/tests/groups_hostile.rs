@@ -197,7 +197,8 @@ impl Stranger {
                 .await
                 .expect("executed");
         }
-        let after = before + self.groups.len() as i64;
+        let executed = i64::try_from(self.groups.len()).expect("a few");
+        let after = before + executed;
         assert_eq!(sum(&self.groups[0]).await.0, after);
         assert!(
             self.connection.close_reason().is_none(),

@@ -108,7 +108,10 @@ async fn two_sides_that_send_large_commands_at_once_block_neither_each_other_nor
         small += within("the small group", task).await.expect("it goes on");
     }
     assert!(small > 2, "only {small} small commands went through");
-    assert_eq!(sum(&light[0]).await, (small as i64, small));
+    assert_eq!(
+        sum(&light[0]).await,
+        (i64::try_from(small).expect("not so many"), small)
+    );
     for group in &heavy {
         let held = group
             .query((), Consistency::Strong)

@@ -57,16 +57,16 @@ const fn parts(entry: &PeerEntry) -> (&PeerId, &NetworkId, &Version, &EndpointAd
     )
 }
 
-const fn offers(
-    entry: &PeerEntry,
-) -> (
-    &BTreeSet<Tag>,
-    &BTreeSet<StreamId>,
-    &BTreeSet<UniqueId>,
-    &BTreeSet<GroupId>,
-    &BTreeMap<UniqueId, Ticket>,
+type Offers<'a> = (
+    &'a BTreeSet<Tag>,
+    &'a BTreeSet<StreamId>,
+    &'a BTreeSet<UniqueId>,
+    &'a BTreeSet<GroupId>,
+    &'a BTreeMap<UniqueId, Ticket>,
     PeerEntryVersion,
-) {
+);
+
+const fn offers(entry: &PeerEntry) -> Offers<'_> {
     (
         entry.tags(),
         entry.streams(),

@@ -1,5 +1,10 @@
 //! Futures that borrow nothing: they may outlive what they were asked of, and be spawned.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "what the futures were asked of is dropped before them"
+)]
+
 use {
     core::pin::Pin,
     mosaik::{
@@ -34,9 +39,9 @@ fn of_a_group(group: Group<NoOp>, local: PeerId) -> Vec<Free> {
         free(log.reverted()),
         free(committed.reaches(1)),
         free(group.execute(())),
-        free(group.execute_many(vec![(); 2].iter().copied())),
+        free(group.execute_many([(); 2].iter().copied())),
         free(group.feed(())),
-        free(group.feed_many(vec![(); 2].iter().copied())),
+        free(group.feed_many([(); 2].iter().copied())),
         free(group.query((), mosaik::Strong)),
         free(group.ended()),
     ]

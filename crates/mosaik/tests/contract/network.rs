@@ -177,9 +177,9 @@ impl CloseReason for Bored {}
 
 #[test]
 fn programs_can_close_for_reasons_of_their_own() {
-    fn needs<R: CloseReason>(reason: &R) -> ApplicationClose
+    fn needs<R>(reason: &R) -> ApplicationClose
     where
-        R: Error + PartialEq<ApplicationClose> + Clone + Send + Sync + 'static,
+        R: CloseReason + Error + PartialEq<ApplicationClose> + Clone + Send + Sync + 'static,
     {
         let close: ApplicationClose = reason.clone().into();
         assert!(*reason == close);

@@ -49,9 +49,9 @@ struct Reading {
 #[test]
 fn owned_serde_types_are_data() {
     fn datum<D: Datum<EncodeError = EncodeError, DecodeError = DecodeError>>() {}
-    fn bounds<D: Datum>()
+    fn bounds<D>()
     where
-        D: Sized + Send + 'static,
+        D: Datum + Sized + Send + 'static,
         D::EncodeError: Error + Send + Sync + 'static,
         D::DecodeError: Error + Send + Sync + 'static,
     {

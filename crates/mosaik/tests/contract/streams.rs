@@ -129,7 +129,7 @@ async fn a_producer_and_a_consumer_are_used() {
     let counts: (usize, usize) = (stats.datums(), stats.bytes());
     assert_eq!(counts, (3, 3));
 
-    look_at(&producer, a.local().id(), b.local().id()).await;
+    look_at(&producer, a.local().id(), b.local().id());
     fn listed(channels: impl Iterator<Item = ChannelInfo>) -> usize {
         channels.count()
     }
@@ -154,7 +154,7 @@ async fn a_producer_and_a_consumer_are_used() {
 }
 
 /// What a producer's only channel says.
-async fn look_at(producer: &Producer<u64>, from: PeerId, to: PeerId) {
+fn look_at(producer: &Producer<u64>, from: PeerId, to: PeerId) {
     let channel: ChannelInfo = producer.consumers().next().expect("it is connected");
     let (stream, producing, consuming, state) = ends(&channel);
     assert_eq!(

@@ -152,10 +152,9 @@ impl Reading {
                         return Some("a large frame before any proof of a key".to_owned());
                     }
                 }
-                Some(Ok(Read::Finished)) => return None,
                 Some(Err(error)) => return error.violation(),
-                // No offence: it may have had nothing to say, and opens another when it has.
-                None => return None,
+                // Silence is no offence: who had nothing to say opens another lane when it has.
+                Some(Ok(Read::Finished)) | None => return None,
             }
         }
     }
