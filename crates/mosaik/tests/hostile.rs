@@ -167,9 +167,9 @@ async fn a_stranger_without_an_entry_cannot_subscribe() {
     let mut pair = Pair::new(network).await;
     let stranger = stranger().await;
     let connection = connect(&stranger, pair.first.local().addr()).await;
-    // A well-formed greeting: version 1, criteria that want everything, no resumption.
+    // A well-formed greeting: version 2, criteria that want everything, no resumption.
     let criteria = mosaik::Criteria::default().to_wire();
-    let greeting = [&[1, 0, criteria.len() as u8][..], &criteria, &[0]].concat();
+    let greeting = [&[2, 0, criteria.len() as u8][..], &criteria, &[0]].concat();
     let stream = *pair.producer.stream_id();
     let answer = say(&connection, &header(STREAM, network, stream, &greeting)).await;
     assert_eq!(refusal(answer).await, 401);

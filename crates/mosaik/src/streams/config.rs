@@ -199,8 +199,10 @@ impl From<String> for ConfigBuilderError {
 }
 
 impl ConfigBuilder {
-    /// How consumers wait between attempts. Default: exponential, for at most 5 minutes; after
-    /// that a consumer tries a producer again when its entry changes.
+    /// How consumers wait between attempts. Default: exponential, for at most 5 minutes.
+    ///
+    /// A consumer never gives a producer up: where the backoff yields no more waits, it goes on
+    /// with the longest it yielded, at least 1 s. It starts over when the producer's entry changes.
     pub fn with_backoff<B>(mut self, backoff: B) -> Self
     where
         B: backoff::Backoff + Clone + Send + Sync + 'static,

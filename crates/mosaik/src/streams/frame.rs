@@ -3,7 +3,8 @@
 //! ```text
 //! item      varint(length + 1) │ length bytes
 //! control   varint(0) │ kind u8 │ …
-//!             1 missed   varint(count)    items of this subscription that the consumer missed
+//!             1 missed   varint(count)    items of this subscription that the consumer missed;
+//!                                     0: some, perhaps, and how many is not known
 //!             2 end      varint(code)     no more items, for this reason (`network::close`)
 //! ```
 //!
@@ -59,7 +60,7 @@ pub(super) fn finish_item(buffer: &mut BytesMut) -> usize {
 /// A control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Control {
-    /// The consumer missed this many items.
+    /// The consumer missed this many items; 0 where it is not known how many, or whether any.
     Missed(u32),
     /// No item follows; the code says why.
     End(u32),

@@ -12,7 +12,7 @@ use {
         network::links::{Links, Protocol},
     },
     core::{any::TypeId, fmt},
-    mosaik_primitives::{Digest, ShortFmtExt},
+    mosaik_primitives::ShortFmtExt,
     parking_lot::Mutex,
     std::{collections::HashMap, sync::Arc},
     tokio_util::sync::CancellationToken,
@@ -26,8 +26,6 @@ pub(super) struct Inner {
     pub(super) links: Links,
     pub(super) discovery: Discovery,
     pub(super) config: Config,
-    /// Names this life of the node's producers.
-    pub(super) session: u64,
     /// The producers of this node. A stream carries one type; should a program produce two
     /// types under one id, subscribers get the first.
     pub(super) producers: Mutex<HashMap<StreamId, Vec<(TypeId, Registered)>>>,
@@ -43,13 +41,10 @@ impl fmt::Debug for Streams {
 
 impl Streams {
     pub(crate) fn start(links: &Links, discovery: &Discovery, config: Config) -> Self {
-        let mut session = [0; 8];
-        session.copy_from_slice(&Digest::random().as_bytes()[..8]);
         let streams = Self(Arc::new(Inner {
             links: links.clone(),
             discovery: discovery.clone(),
             config,
-            session: u64::from_le_bytes(session),
             producers: Mutex::default(),
             closing: CancellationToken::new(),
         }));

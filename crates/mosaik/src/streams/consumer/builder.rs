@@ -1,18 +1,19 @@
 //! Builds consumers.
 
 use {
-    super::{coordinator, handle::Consumer, queue::Queue},
+    super::{coordinator, handle::Consumer, places::Places, queue::Queue},
     crate::{
         discovery::{PeerEntry, PeerInfo},
         primitives::{BackoffFactory, Datum},
         streams::{
             Criteria, StreamId, Streams, backoff, config,
             producer::{OnlineWhen, Require},
-            status::{ChannelConditions, ChannelsSender, Online, Stats, When},
+            status::{ChannelConditions, ChannelInfo, ChannelsSender, Online, Stats, When},
         },
         tickets::TicketValidator,
     },
     core::fmt,
+    parking_lot::Mutex,
     std::sync::Arc,
     tokio::sync::{Notify, broadcast},
 };
@@ -158,6 +159,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             events: broadcast::channel(EVENTS_BACKLOG).0,
             meter: Meter::new(&labels),
             look_again: Notify::new(),
+            places: Mutex::default(),
             config: self.config,
             streams: streams.clone(),
             channels,
@@ -184,15 +186,21 @@ pub(super) struct Shared<D> {
     pub(super) meter: Meter,
     /// A worker wants the coordinator to look: it has ended, or its producer's admission has.
     pub(super) look_again: Notify,
+    pub(super) places: Mutex<Places>,
     conditions: ChannelConditions,
     online: Online,
 }
 
 impl<D> Shared<D> {
-    /// Looks again whether the consumer is online; to be called when its channels changed.
+    /// Looks again whether the consumer is online and connected to any producer; to be called
+    /// when its channels changed.
     pub(super) fn update_online(&self) {
         self.channels.touch();
         self.online.send_if_modified(|online| {
+            // Looked at in here, so that of two changes the later one decides.
+            let channels = self.channels.snapshot();
+            let connected = channels.values().any(ChannelInfo::is_connected);
+            self.stats.set_connected(connected);
             let met = self.conditions.is_condition_met();
             std::mem::replace(online, met) != met
         });
@@ -226,8 +234,8 @@ impl Meter {
             rejected: metrics::counter!("mosaik.streams.connections.rejected", labels),
             items: metrics::counter!("mosaik.streams.consumer.items.received", labels),
             bytes: metrics::counter!("mosaik.streams.consumer.bytes.received", labels),
-            all_items: metrics::counter!("mosaik.streams.datums.total", network),
-            all_bytes: metrics::counter!("mosaik.streams.bytes.total", network),
+            all_items: metrics::counter!("mosaik.streams.datums.total", labels),
+            all_bytes: metrics::counter!("mosaik.streams.bytes.total", labels),
         }
     }
 }

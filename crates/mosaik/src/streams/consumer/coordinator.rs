@@ -151,7 +151,13 @@ fn look<D: Datum>(
             assign(shared, workers, peer, expiration);
             continue;
         }
-        drop(workers.remove(&id));
+        if let Some(worker) = workers.remove(&id) {
+            // Says to the worker why it is dropped.
+            worker.target.send_if_modified(|target| {
+                target.expiration = Expiration::already_expired();
+                false
+            });
+        }
         if decides && !is_wanted {
             unmeasured.push(peer);
         }

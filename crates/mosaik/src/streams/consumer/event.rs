@@ -28,18 +28,23 @@ pub enum ConsumerEvent {
         /// Why.
         reason: ApplicationClose,
     },
-    /// The subscription ended; the consumer tries again after its backoff.
+    /// The subscription ended, and is not shown any more. The consumer tries again after its
+    /// backoff, as long as it wants the producer.
     Disconnected {
         /// The producer.
         producer: PeerId,
-        /// Why: `TooSlow` where this consumer did not keep up.
+        /// Why: `TooSlow` where this consumer did not keep up, `NotAllowed` where one of the two
+        /// is no longer admitted by the other.
         reason: ApplicationClose,
     },
     /// Items were lost: the producer offered them while this consumer was cut off.
     Missed {
         /// The producer.
         producer: PeerId,
-        /// How many.
+        /// How many. 0 where the producer cannot tell how many, or whether any: it counts what
+        /// a consumer's criteria would have selected for two minutes after the subscription
+        /// ended, and less when very many consumers come and go. Without criteria it can always
+        /// tell.
         count: u64,
     },
     /// Events were lost, because they were not taken in time.

@@ -5,6 +5,7 @@ mod coordinator;
 mod event;
 mod handle;
 mod nearness;
+mod places;
 mod queue;
 mod reader;
 mod waits;

@@ -4,6 +4,7 @@ use {
     super::{
         builder::Shared,
         event::ConsumerEvent,
+        places::{Place, Received},
         queue::{Batch, LaneGuard},
         reader::{Read, Reader, ReaderError},
         waits::Waits,
@@ -51,7 +52,6 @@ pub(super) struct Target {
 /// it.
 pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Receiver<Target>) {
     let mut waits = Waits::new(&shared.config.backoff);
-    let mut resume = None;
     loop {
         let target = targets.borrow_and_update().clone();
         if !target.advertised {
@@ -67,7 +67,7 @@ pub(super) async fn run<D: Datum>(shared: Arc<Shared<D>>, mut targets: watch::Re
         }
         let since = Instant::now();
         let attempt = Attempt::new(&shared, target, targets.clone());
-        let ended = attempt.subscribe(&mut resume).await;
+        let ended = attempt.subscribe().await;
         if ended == Ended::Connected && since.elapsed() >= LASTED {
             waits.reset();
         }
@@ -111,6 +111,8 @@ struct Attempt<'s, D: Datum> {
     state: watch::Sender<State>,
     stats: Arc<Stats>,
     connected: bool,
+    /// What is told when nothing of the attempt is shown any more.
+    outcome: Option<ConsumerEvent>,
 }
 
 impl<'s, D: Datum> Attempt<'s, D> {
@@ -138,11 +140,13 @@ impl<'s, D: Datum> Attempt<'s, D> {
             state,
             stats,
             connected: false,
+            outcome: None,
         }
     }
 
-    async fn subscribe(mut self, resume: &mut Option<Resume>) -> Ended {
-        let opened = match self.open(*resume).await {
+    async fn subscribe(mut self) -> Ended {
+        let resume = self.shared.places.lock().of(&self.producer);
+        let opened = match self.open(resume).await {
             Ok(opened) => opened,
             Err(error) => return self.refused(&error),
         };
@@ -151,27 +155,25 @@ impl<'s, D: Datum> Attempt<'s, D> {
             return self.refused(&LinkError::Malformed);
         };
         self.accepted();
-        let mut received = 0;
+        let mut place = Place {
+            places: &self.shared.places,
+            producer: self.producer,
+            subscribed,
+            received: Received::default(),
+        };
         let mut reader = Reader::new(opened.recv, limits.frame_bytes);
         let mut reporter = Reporter::new(opened.send);
         let lane = self.shared.queue.lane();
         let mut admission = self.admission.clone();
         let reason = tokio::select! {
             biased;
-            reason = self.read(&mut reader, &mut reporter, &lane, &mut received) => reason,
+            reason = self.read(&mut reader, &mut reporter, &lane, &mut place.received) => reason,
             () = expired(&mut admission, |target| target.expiration) => close::NotAllowed::REASON,
         };
         reader.stop(VarInt::from_u32(reason.code));
-        *resume = Some(Resume {
-            subscribed,
-            received,
-        });
+        drop(place);
         tracing::debug!(producer = %self.producer.fmt_short(), ?reason, "subscription ended");
-        let producer = self.producer;
-        self.shared.tell(ConsumerEvent::Disconnected {
-            producer,
-            reason: reason.into(),
-        });
+        self.outcome = Some(self.disconnected(reason));
         Ended::Connected
     }
 
@@ -192,13 +194,12 @@ impl<'s, D: Datum> Attempt<'s, D> {
             .await
     }
 
-    fn refused(&self, error: &LinkError) -> Ended {
+    fn refused(&mut self, error: &LinkError) -> Ended {
         self.shared.meter.rejected.increment(1);
         let reason = error.refusal().unwrap_or(UnexpectedClose::REASON);
         tracing::debug!(producer = %self.producer.fmt_short(), %error, "subscription refused");
-        let producer = self.producer;
-        self.shared.tell(ConsumerEvent::Refused {
-            producer,
+        self.outcome = Some(ConsumerEvent::Refused {
+            producer: self.producer,
             reason: reason.into(),
         });
         if reason == NoCapacity::REASON {
@@ -213,7 +214,6 @@ impl<'s, D: Datum> Attempt<'s, D> {
         self.shared.meter.accepted.increment(1);
         self.shared.meter.producers.increment(1.0);
         self.stats.set_connected(true);
-        self.shared.stats.set_connected(true);
         self.state.send_replace(State::Connected);
         self.shared.update_online();
         self.shared.tell(ConsumerEvent::Connected {
@@ -227,20 +227,23 @@ impl<'s, D: Datum> Attempt<'s, D> {
         reader: &mut Reader,
         reporter: &mut Reporter,
         lane: &LaneGuard<D>,
-        received: &mut u64,
+        received: &mut Received,
     ) -> Reason {
         let mut batch = Batch::default();
         loop {
             let read = reader.read(&mut batch).await;
             // What was decoded before an error is good, and the program's.
             self.deliver(&mut batch, lane, received).await;
-            if reporter.report(*received).await.is_err() {
+            if reporter.report(received.items).await.is_err() {
                 // The producer listens as long as it sends; what it sent last says why it ended.
                 tracing::trace!("the producer listens no more");
             }
             match read {
                 Ok(Read::Items) => {}
-                Ok(Read::Control(Control::Missed(count))) => self.missed(u64::from(count)),
+                Ok(Read::Control(Control::Missed(count))) => {
+                    received.missed += u64::from(count);
+                    self.missed(u64::from(count));
+                }
                 Ok(Read::Control(Control::End(code))) => return close::known(u64::from(code)),
                 Ok(Read::Finished) => return Success::REASON,
                 Err(ReaderError::Transport(ReadError::Reset(code))) => {
@@ -259,7 +262,7 @@ impl<'s, D: Datum> Attempt<'s, D> {
     }
 
     /// Puts a batch into the consumer's queue, waiting for room.
-    async fn deliver(&self, batch: &mut Batch<D>, lane: &LaneGuard<D>, received: &mut u64) {
+    async fn deliver(&self, batch: &mut Batch<D>, lane: &LaneGuard<D>, received: &mut Received) {
         if batch.is_empty() {
             return;
         }
@@ -267,13 +270,37 @@ impl<'s, D: Datum> Attempt<'s, D> {
         // Counted before they are handed over: the program may ask at once.
         self.stats.add(items, bytes);
         self.shared.stats.add(items, bytes);
-        *received += items as u64;
+        received.items += items as u64;
         let meter = &self.shared.meter;
         meter.items.increment(items as u64);
         meter.bytes.increment(bytes as u64);
         meter.all_items.increment(items as u64);
         meter.all_bytes.increment(bytes as u64);
-        poll_fn(|cx| lane.poll_push(batch, cx)).await;
+        poll_fn(|cx| {
+            let before = batch.len();
+            let pushed = lane.poll_push(batch, cx);
+            received.delivered += (before - batch.len()) as u64;
+            pushed
+        })
+        .await;
+    }
+
+    fn disconnected(&self, reason: Reason) -> ConsumerEvent {
+        ConsumerEvent::Disconnected {
+            producer: self.producer,
+            reason: reason.into(),
+        }
+    }
+
+    /// Why the coordinator dropped the attempt before it ended.
+    fn dropped(&self) -> Reason {
+        if self.admission.borrow().expiration.is_expired() {
+            close::NotAllowed::REASON
+        } else if self.shared.streams.0.closing.is_cancelled() {
+            close::GracefulShutdown::REASON
+        } else {
+            Success::REASON
+        }
     }
 
     fn missed(&self, count: u64) {
@@ -290,17 +317,15 @@ impl<D: Datum> Drop for Attempt<'_, D> {
     fn drop(&mut self) {
         self.state.send_replace(State::Terminated);
         self.stats.set_connected(false);
-        self.shared.channels.remove(&self.key);
+        self.shared.channels.remove(&self.key, &self.stats);
         if self.connected {
             self.shared.meter.producers.decrement(1.0);
-            let others = self
-                .shared
-                .channels
-                .snapshot()
-                .values()
-                .any(ChannelInfo::is_connected);
-            self.shared.stats.set_connected(others);
         }
         self.shared.update_online();
+        let outcome = self.outcome.take();
+        let dropped = || self.connected.then(|| self.disconnected(self.dropped()));
+        if let Some(outcome) = outcome.or_else(dropped) {
+            self.shared.tell(outcome);
+        }
     }
 }

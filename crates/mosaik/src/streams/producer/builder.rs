@@ -19,6 +19,7 @@ use {
         tickets::TicketValidator,
     },
     core::{any::TypeId, fmt},
+    mosaik_primitives::Digest,
     mosaik_protocol::subscription::Selector,
     std::sync::{Arc, Weak},
     tokio::sync::mpsc::UnboundedSender,
@@ -134,14 +135,20 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// With `true`, one that takes nothing for a while, or that is a whole buffer behind while
     /// others keep up, is disconnected with `TooSlow`; when it comes back it is told how many
     /// items it missed. With `false` the slowest consumer sets the pace and nothing is lost.
+    ///
+    /// When the last handle is dropped, consumers get what was accepted before. With `true`, one
+    /// that takes nothing of it for 5 seconds is disconnected, and what it has not taken is lost;
+    /// with `false` it is kept as long as the consumer is connected and admitted.
     pub const fn disconnect_lagging(mut self, disconnect: bool) -> Self {
         self.config.disconnect_lagging = disconnect;
         self
     }
 
-    /// Items held for consumers that have not taken them; at least 1. Default: 1,024.
+    /// Items held for consumers that have not taken them. Default: 1,024.
+    ///
+    /// At least 1: [`Builder::build`] panics with 0.
     pub const fn with_buffer_size(mut self, size: usize) -> Self {
-        self.config.buffer_size = if size == 0 { 1 } else { size };
+        self.config.buffer_size = size;
         self
     }
 
@@ -171,7 +178,16 @@ impl<'s, D: Datum> Builder<'s, D> {
     }
 
     /// The producer, advertised to the network; or the one there is for this stream.
+    ///
+    /// # Panics
+    ///
+    /// With a buffer of no items ([`Builder::with_buffer_size`]).
+    #[track_caller]
     pub fn build(mut self) -> Result<Producer<D>, BuilderError<D>> {
+        assert!(
+            self.config.buffer_size > 0,
+            "with_buffer_size(0): a producer's buffer holds at least one item"
+        );
         let requirements = std::mem::take(&mut self.requirements);
         self.config.require = Box::new(move |peer| requirements.iter().all(|one| one(peer)));
         let stream_id = self.config.stream_id;
@@ -187,7 +203,7 @@ impl<'s, D: Datum> Builder<'s, D> {
         let labels = streams.labels(&stream_id);
         let shared = Arc::new(Shared::new(
             self.config,
-            streams.0.session,
+            session(),
             matches::<D>,
             ChannelsSender::new(),
             Meter::new(&labels),
@@ -216,16 +232,21 @@ impl<'s, D: Datum> Builder<'s, D> {
     }
 }
 
-/// The open producer of this type among those of a stream.
+/// Names one life of one producer: what is resumed is resumed at no other.
+fn session() -> u64 {
+    let mut session = [0; 8];
+    session.copy_from_slice(&Digest::random().as_bytes()[..8]);
+    u64::from_le_bytes(session)
+}
+
+/// The open producer of this type among those of a stream. The caller holds the producers' lock,
+/// which the last handle's drop takes: what is upgraded here is handed out, not dropped.
 fn existing<D: Datum>(of_stream: &[(TypeId, Registered)]) -> Option<Producer<D>> {
-    let of_type = |(id, _): &&(TypeId, Registered)| *id == TypeId::of::<D>();
     of_stream
         .iter()
-        .filter(of_type)
-        .find_map(|(_, registered)| {
-            let core = registered.core.downcast_ref::<Weak<Core<D>>>()?.upgrade()?;
-            (!registered.shared.is_closed()).then(|| Producer::new(core))
-        })
+        .filter(|(id, one)| *id == TypeId::of::<D>() && !one.shared.is_closed())
+        .find_map(|(_, one)| one.core.downcast_ref::<Weak<Core<D>>>()?.upgrade())
+        .map(Producer::new)
 }
 
 /// Whether an item that was framed before is wanted.

@@ -442,6 +442,12 @@ impl Fanout {
         self.head
     }
 
+    /// Items a subscription was ever offered.
+    pub(super) fn offered(&self, id: SubscriptionId) -> Option<u64> {
+        let subscription = self.subscriptions.get(&id)?;
+        Some(subscription.offered(self.head))
+    }
+
     /// How many subscriptions there are.
     pub(super) fn len(&self) -> usize {
         self.subscriptions.len()

@@ -32,7 +32,8 @@ use {
 /// Sends items of one stream to every consumer that subscribed.
 ///
 /// Clones send to the same stream; items of one clone keep their order. When the last clone is
-/// dropped, consumers get what was accepted and then the end of the stream.
+/// dropped, consumers get what was accepted and then the end of the stream, as
+/// [`disconnect_lagging`](super::Builder::disconnect_lagging) says.
 ///
 /// As a [`Sink`], `send` waits while the producer is offline or its buffer is full. It resolves
 /// when the item is accepted into the buffer; `flush` adds nothing to that, `close` waits until

@@ -24,7 +24,8 @@ const STUCK: u32 = 5;
 /// cut off who was only not scheduled for a moment.
 const BEHIND: u32 = 5;
 
-/// Starts the keeper of a producer; it ends when the producer closes.
+/// Starts the keeper of a producer. It ends when the last subscription of a producer that closed
+/// has: until then items are handed over, and only to who is admitted.
 pub(super) fn spawn(streams: &Streams, shared: &Arc<Shared>) {
     let tasks = streams.0.links.tasks();
     if !shared.config.disconnect_lagging {
@@ -33,10 +34,7 @@ pub(super) fn spawn(streams: &Streams, shared: &Arc<Shared>) {
     }
     let (streams, shared) = (streams.clone(), Arc::clone(shared));
     tasks.spawn(async move {
-        tokio::select! {
-            () = cut_slow(Arc::clone(&shared)) => {}
-            () = readmit(streams, shared) => {}
-        }
+        tokio::join!(cut_slow(Arc::clone(&shared)), readmit(streams, shared));
     });
 }
 
@@ -88,6 +86,7 @@ impl Referee {
     }
 }
 
+/// Ends when the producer closes: after that nobody is held up.
 async fn cut_slow(shared: Arc<Shared>) {
     loop {
         shared.refused.notified().await;
@@ -119,7 +118,7 @@ async fn readmit(streams: Streams, shared: Arc<Shared>) {
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            () = shared.closed() => return,
+            () = shared.drained() => return,
         };
         let changed = match event {
             // One that had left the catalog is discovered again.

@@ -1,5 +1,6 @@
 //! Producers: one queue a stream, a writer a subscription.
 
+mod absence;
 mod admission;
 mod builder;
 mod error;

@@ -99,6 +99,7 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
     let reply = Subscribed {
         session: shared.session,
         subscription: subscription.id,
+        start: subscription.start,
     };
     let Ok(reply) = reply.to_versioned() else {
         return;
@@ -157,8 +158,9 @@ impl Channel {
         let key = key_of(subscription.id);
         let stats = Arc::clone(&channel.stats);
         stats.set_connected(true);
-        stats.add_missed(subscription.missed as usize);
-        shared.meter.dropped.increment(subscription.missed);
+        let missed = subscription.missed.at_least();
+        stats.add_missed(missed as usize);
+        shared.meter.dropped.increment(missed);
         shared.meter.accepted.increment(1);
         shared.meter.consumers.increment(1.0);
         shared.channels.insert(key, channel);
@@ -176,7 +178,7 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.stats.set_connected(false);
         self.state.send_replace(State::Terminated);
-        self.shared.channels.remove(&self.key);
+        self.shared.channels.remove(&self.key, &self.stats);
         self.shared.meter.consumers.decrement(1.0);
         self.shared.update_online();
     }

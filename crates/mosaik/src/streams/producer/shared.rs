@@ -2,6 +2,7 @@
 
 use {
     super::{
+        absence::{Absences, Missed, Selecting},
         admission::Admissions,
         builder::ProducerConfig,
         fanout::{Batch, Capacity, Fanout, FrameSource, SubscriptionId},
@@ -22,18 +23,9 @@ use {
     },
     mosaik_protocol::subscription::{Criteria, Selector},
     parking_lot::Mutex,
-    std::{
-        collections::VecDeque,
-        sync::Arc,
-        time::{Duration, Instant},
-    },
+    std::{collections::VecDeque, sync::Arc, time::Instant},
     tokio::sync::Notify,
 };
-
-/// Subscriptions that ended are remembered this long, to tell who comes back what it missed.
-const ABSENCE: Duration = Duration::from_mins(2);
-/// And this many of them at most, the oldest going first.
-const ABSENT_MAX: usize = 256;
 
 /// Selects from the history: whether an encoded item is wanted.
 type Matches = fn(&mut Selector, &[u8]) -> bool;
@@ -51,15 +43,9 @@ impl Registered {
         self.shared.close();
     }
 
-    /// Resolves when every subscription has ended.
+    /// Resolves when the producer has closed and every subscription has ended.
     pub(in crate::streams) async fn drained(&self) {
-        loop {
-            let ended = self.shared.ended.notified();
-            if self.shared.state.lock().fanout.len() == 0 {
-                return;
-            }
-            ended.await;
-        }
+        self.shared.drained().await;
     }
 }
 
@@ -96,7 +82,6 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(labels: &[(&'static str, String); 2]) -> Self {
-        let network = &labels[..1];
         Self {
             consumers: metrics::gauge!("mosaik.streams.producer.consumers", labels),
             accepted: metrics::counter!("mosaik.streams.producer.consumers.accepted", labels),
@@ -104,8 +89,8 @@ impl Meter {
             items: metrics::counter!("mosaik.streams.producer.items.sent", labels),
             bytes: metrics::counter!("mosaik.streams.producer.bytes.sent", labels),
             dropped: metrics::counter!("mosaik.streams.producer.items.dropped", labels),
-            all_items: metrics::counter!("mosaik.streams.datums.total", network),
-            all_bytes: metrics::counter!("mosaik.streams.bytes.total", network),
+            all_items: metrics::counter!("mosaik.streams.datums.total", labels),
+            all_bytes: metrics::counter!("mosaik.streams.bytes.total", labels),
         }
     }
 }
@@ -115,27 +100,15 @@ pub(super) struct State {
     pub(super) fanout: Fanout,
     online: bool,
     senders: Vec<Waker>,
-    selectors: Vec<(SubscriptionId, Selector)>,
+    selecting: Vec<Selecting>,
     history: History,
-    absent: VecDeque<Absent>,
+    absences: Absences,
 }
 
 /// The last items, for consumers that come late.
 struct History {
     frames: VecDeque<Bytes>,
     items: usize,
-}
-
-/// A subscription that ended and may be resumed.
-struct Absent {
-    id: SubscriptionId,
-    peer: PeerId,
-    /// Items it was or would have been offered.
-    offered: u64,
-    /// Items of the ring at `offered`, for those that do not select.
-    head: u64,
-    selector: Option<Selector>,
-    since: Instant,
 }
 
 /// What became of an item that was pushed.
@@ -153,15 +126,17 @@ pub(super) struct Subscription {
     pub(super) peer: PeerId,
     /// Wakes the writer out of a write that waits for the peer.
     pub(super) interrupt: Arc<Notify>,
+    /// Where in the producer's order it begins, what was missed before it included.
+    pub(super) start: u64,
     /// Items missed since the subscription that this one continues.
-    pub(super) missed: u64,
+    pub(super) missed: Missed,
     /// Whether the consumer may come back and ask what it missed.
     pub(super) may_return: bool,
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.shared.unsubscribe(self.id, self.peer, self.may_return);
+        self.shared.unsubscribe(self.id, self.may_return);
     }
 }
 
@@ -196,12 +171,12 @@ impl Shared {
                 fanout: Fanout::new(capacity),
                 online,
                 senders: Vec::new(),
-                selectors: Vec::new(),
+                selecting: Vec::new(),
                 history: History {
                     frames: VecDeque::new(),
                     items: config.history,
                 },
-                absent: VecDeque::new(),
+                absences: Absences::default(),
             }),
             channels,
             admissions: Arc::default(),
@@ -265,17 +240,13 @@ impl Shared {
         wake: &mut Vec<Waker>,
     ) -> Pushed {
         let mut wanted = state.fanout.has_sharing();
-        for (id, selector) in &mut state.selectors {
-            if selector.wants(item) {
+        for one in &mut state.selecting {
+            if one.selector.wants(item) {
                 wanted = true;
-                state.fanout.push_selected(*id, frame.shared(), wake);
+                state.fanout.push_selected(one.id, frame.shared(), wake);
             }
         }
-        for absent in &mut state.absent {
-            if let Some(selector) = &mut absent.selector {
-                absent.offered += u64::from(selector.wants(item));
-            }
-        }
+        state.absences.push(item);
         if self.config.history > 0 {
             state.history.push(frame.shared());
         }
@@ -299,21 +270,30 @@ impl Shared {
             return None;
         }
         let resume = resume.filter(|resume| resume.subscribed.session == self.session);
-        let missed = resume
-            .and_then(|resume| state.missed(peer, resume))
-            .unwrap_or(0);
+        let selects = !criteria.wants_everything();
+        let missed = match resume {
+            None => Missed::Counted(0),
+            Some(resume) if selects => state.missed(peer, resume),
+            Some(resume) => Missed::Counted(state.fanout.head().saturating_sub(resume.position())),
+        };
         let mut selector = Selector::new(criteria.clone());
-        // Who resumes has had its history.
+        // Who resumes has had its history; it would get items twice.
         let wanted = if resume.is_some() {
             0
         } else {
             criteria.history()
         };
         let history = state.history.last(wanted, &mut selector, self.matches);
-        let selects = !criteria.wants_everything();
+        let before = history.len() as u64 + missed.at_least();
+        let start = state.fanout.head().saturating_sub(before);
         let (id, interrupt) = state.fanout.subscribe(selects, history);
         if selects {
-            state.selectors.push((id, selector));
+            state.selecting.push(Selecting {
+                id,
+                peer,
+                selector,
+                missed,
+            });
         }
         let shared = Arc::clone(self);
         Some(Subscription {
@@ -321,30 +301,22 @@ impl Shared {
             id,
             peer,
             interrupt,
+            start,
             missed,
             may_return: true,
         })
     }
 
     /// Removes a subscription, remembering it where its consumer may come back for it.
-    fn unsubscribe(&self, id: SubscriptionId, peer: PeerId, may_return: bool) {
+    fn unsubscribe(&self, id: SubscriptionId, may_return: bool) {
         let mut wake = Vec::new();
         {
             let mut state = self.state.lock();
             let offered = state.fanout.unsubscribe(id);
-            let at = state.selectors.iter().position(|(other, _)| *other == id);
-            let selector = at.map(|at| state.selectors.swap_remove(at).1);
-            if let (Some(offered), true) = (offered, may_return) {
-                let head = state.fanout.head();
-                let since = Instant::now();
-                state.remember(Absent {
-                    id,
-                    peer,
-                    offered,
-                    head,
-                    selector,
-                    since,
-                });
+            let at = state.selecting.iter().position(|one| one.id == id);
+            let selecting = at.map(|at| state.selecting.swap_remove(at));
+            if let (Some(offered), Some(one), true) = (offered, selecting, may_return) {
+                state.absences.remember(one, offered, Instant::now());
             }
             state.release(&mut wake);
         }
@@ -366,7 +338,9 @@ impl Shared {
         if let Some(reason) = state.fanout.cut_reason(id) {
             return Poll::Ready(Next::Cut(reason));
         }
-        if min_bytes > 1 && state.fanout.waiting_bytes(id) < min_bytes {
+        // Of a producer that closed, what there is makes one last small batch at most.
+        let more_may_come = !state.fanout.is_closed();
+        if more_may_come && min_bytes > 1 && state.fanout.waiting_bytes(id) < min_bytes {
             state.fanout.park(id, cx.waker());
             return Poll::Pending;
         }
@@ -432,6 +406,18 @@ impl Shared {
             closed.await;
         }
     }
+
+    /// Resolves when the producer has closed and every subscription has ended.
+    pub(super) async fn drained(&self) {
+        self.closed().await;
+        loop {
+            let ended = self.ended.notified();
+            if self.state.lock().fanout.len() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
 
 impl State {
@@ -452,38 +438,22 @@ impl State {
         }
     }
 
-    fn remember(&mut self, absent: Absent) {
-        self.forget(absent.since);
-        if self.absent.len() == ABSENT_MAX {
-            self.absent.pop_front();
+    /// What a returning consumer that selects missed.
+    fn missed(&mut self, peer: PeerId, resume: Resume) -> Missed {
+        if let Some(missed) = self.absences.take(peer, resume, Instant::now()) {
+            return missed;
         }
-        self.absent.push_back(absent);
-    }
-
-    fn forget(&mut self, now: Instant) {
-        while self
-            .absent
-            .front()
-            .is_some_and(|one| now.duration_since(one.since) > ABSENCE)
-        {
-            self.absent.pop_front();
-        }
-    }
-
-    /// What a returning consumer missed; `None` when its subscription is not remembered.
-    fn missed(&mut self, peer: PeerId, resume: Resume) -> Option<u64> {
-        self.forget(Instant::now());
+        // A consumer may notice first that its connection is lost.
         let id = resume.subscribed.subscription;
-        let at = self
-            .absent
+        let open = self
+            .selecting
             .iter()
-            .position(|one| one.id == id && one.peer == peer)?;
-        let absent = self.absent.remove(at)?;
-        let since = match absent.selector {
-            Some(_) => 0,
-            None => self.fanout.head() - absent.head,
-        };
-        Some((absent.offered + since).saturating_sub(resume.received))
+            .find(|one| one.id == id && one.peer == peer);
+        let missed = open.and_then(|one| {
+            let offered = self.fanout.offered(id)?;
+            Some(one.missed.and(offered, resume.received))
+        });
+        missed.unwrap_or(Missed::Uncounted)
     }
 }
 

@@ -2,25 +2,32 @@
 
 use {
     super::{
+        absence::Missed,
         admission::Admission,
         server::Peers,
-        shared::{Next, Subscription},
+        shared::{Next, Shared, Subscription},
     },
     crate::{
-        network::close::{NotAllowed, Reason, Success},
+        network::close::{NotAllowed, Reason, Success, TooSlow},
         streams::{
             frame::Control,
             report::{FULL_WRITE_BYTES, Reported, SmallWrites},
             status::Stats,
         },
     },
-    bytes::Bytes,
-    core::future::poll_fn,
+    bytes::{Bytes, BytesMut},
+    core::{
+        future::{Future, poll_fn},
+        time::Duration,
+    },
     iroh::endpoint::{SendStream, VarInt, WriteError},
 };
 
 /// How much one write takes from the queue at most; a single larger item goes whole.
 const WRITE_BYTES: usize = 256 << 10;
+/// How long a producer that closed waits for a consumer that takes nothing, unless it waits for
+/// all. Longer than one that still sends: nobody is held up, and what is cut off is lost.
+const DRAIN_STUCK: Duration = Duration::from_secs(5);
 
 /// How a subscription ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,38 +69,98 @@ pub(super) async fn run(
     };
     let stopped = send.stopped();
     tokio::pin!(stopped);
+    // Who is no longer admitted gets no more, be it of what was accepted before.
     let ended = tokio::select! {
         biased;
-        ended = write(subscription, stats, &mut send, &reported) => ended,
+        ended = cut(subscription) => ended,
+        ended = serve(subscription, stats, &mut send, &reported) => ended,
         ended = listening => ended,
         stopped = &mut stopped => match stopped {
-            Ok(_) => Ended::Left,
+            Ok(None) => Ended::Drained,
+            Ok(Some(_)) => Ended::Left,
             Err(_) => Ended::Lost,
         },
         () = admission.expired() => Ended::Cut(NotAllowed::REASON),
     };
-    match ended {
-        Ended::Cut(reason) => {
-            subscription.shared.meter.rejected.increment(1);
-            // Fails only when the stream has ended already.
-            let _ = send.reset(VarInt::from_u32(reason.code));
-            ended
+    if let Ended::Cut(reason) = ended {
+        subscription.shared.meter.rejected.increment(1);
+        // Fails only when the stream has ended already.
+        let _ = send.reset(VarInt::from_u32(reason.code));
+    }
+    ended
+}
+
+/// Resolves when the subscription is cut, in the middle of a write as well.
+async fn cut(subscription: &Subscription) -> Ended {
+    loop {
+        subscription.interrupt.notified().await;
+        if let Some(reason) = subscription.shared.cut_reason(subscription.id) {
+            return Ended::Cut(reason);
         }
-        Ended::Drained => finish(send).await,
-        Ended::Left | Ended::Lost => ended,
     }
 }
 
-/// Says that no item follows, and waits until the peer's transport has everything.
-async fn finish(mut send: SendStream) -> Ended {
+/// Writes what there is until the producer closes, and then the end.
+async fn serve(
+    subscription: &Subscription,
+    stats: &Stats,
+    send: &mut SendStream,
+    reported: &Reported,
+) -> Ended {
+    match write(subscription, stats, send, reported).await {
+        Ended::Drained => finish(&subscription.shared, send).await,
+        ended => ended,
+    }
+}
+
+/// Says that no item follows, and waits until the peer's transport has everything. It has room
+/// for all that could be written, so only the connection decides how long that takes.
+async fn finish(shared: &Shared, send: &mut SendStream) -> Ended {
     let end = Control::End(Success::REASON.code).encode().freeze();
-    if send.write_chunk(end).await.is_err() || send.finish().is_err() {
+    match unless_stuck(shared, send.write_chunk(end)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Ended::Lost,
+        Err(ended) => return ended,
+    }
+    if send.finish().is_err() {
         return Ended::Lost;
     }
     match send.stopped().await {
         Ok(_) => Ended::Drained,
         Err(_) => Ended::Lost,
     }
+}
+
+/// Awaits a write, but not for ever once the producer has closed, unless it waits for all.
+async fn unless_stuck<T>(shared: &Shared, write: impl Future<Output = T>) -> Result<T, Ended> {
+    let stuck = async {
+        if !shared.config.disconnect_lagging {
+            core::future::pending::<()>().await;
+        }
+        shared.closed().await;
+        tokio::time::sleep(DRAIN_STUCK).await;
+    };
+    tokio::select! {
+        biased;
+        written = write => Ok(written),
+        () = stuck => Err(Ended::Cut(TooSlow::REASON)),
+    }
+}
+
+/// The frames that announce what was missed.
+fn announcement(missed: Missed) -> Bytes {
+    let mut frames = BytesMut::new();
+    match missed {
+        Missed::Uncounted => frames = Control::Missed(0).encode(),
+        Missed::Counted(mut left) => {
+            while left > 0 {
+                let count = u32::try_from(left).unwrap_or(u32::MAX);
+                frames.extend_from_slice(&Control::Missed(count).encode());
+                left -= u64::from(count);
+            }
+        }
+    }
+    frames.freeze()
 }
 
 async fn write(
@@ -105,12 +172,9 @@ async fn write(
     let Subscription {
         shared, id, missed, ..
     } = subscription;
-    if *missed > 0 {
-        let count = u32::try_from(*missed).unwrap_or(u32::MAX);
-        let missed = Control::Missed(count).encode().freeze();
-        if send.write_chunk(missed).await.is_err() {
-            return Ended::Lost;
-        }
+    let announcement = announcement(*missed);
+    if !announcement.is_empty() && send.write_chunk(announcement).await.is_err() {
+        return Ended::Lost;
     }
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut small = SmallWrites::default();
@@ -141,7 +205,7 @@ async fn write(
     }
 }
 
-/// Writes all chunks, unless the subscription is cut meanwhile.
+/// Writes all chunks.
 async fn hand_over(
     subscription: &Subscription,
     send: &mut SendStream,
@@ -149,17 +213,7 @@ async fn hand_over(
 ) -> Result<(), Ended> {
     let mut rest = chunks.as_mut_slice();
     while !rest.is_empty() {
-        let written = tokio::select! {
-            biased;
-            written = send.write_many_chunks(&mut rest) => written,
-            () = subscription.interrupt.notified() => {
-                match subscription.shared.cut_reason(subscription.id) {
-                    Some(reason) => return Err(Ended::Cut(reason)),
-                    None => continue,
-                }
-            }
-        };
-        match written {
+        match unless_stuck(&subscription.shared, send.write_many_chunks(&mut rest)).await? {
             Ok(_) => {}
             Err(WriteError::Stopped(_)) => return Err(Ended::Left),
             Err(_) => return Err(Ended::Lost),

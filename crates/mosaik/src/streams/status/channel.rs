@@ -120,14 +120,59 @@ impl ChannelsSender {
         });
     }
 
-    pub(crate) fn remove(&self, key: &Digest) {
-        self.0.send_modify(|channels| {
-            Arc::make_mut(channels).remove(key);
+    /// Removes the channel with these counts, unless another one has taken its place.
+    pub(crate) fn remove(&self, key: &Digest, stats: &Arc<Stats>) {
+        self.0.send_if_modified(|channels| {
+            let same = channels
+                .get(key)
+                .is_some_and(|channel| Arc::ptr_eq(&channel.stats, stats));
+            if same {
+                Arc::make_mut(channels).remove(key);
+            }
+            same
         });
     }
 
     /// Tells of a change inside a channel.
     pub(crate) fn touch(&self) {
         self.0.send_modify(|_| {});
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use {
+        super::*,
+        crate::{Network, network::Preset},
+    };
+
+    fn channel(peer: PeerInfo) -> ChannelInfo {
+        let labels = ["network", "stream"].map(|key| (key, String::new()));
+        ChannelInfo {
+            stream_id: StreamId::from_u8(1),
+            criteria: Arc::default(),
+            producer_id: *peer.id(),
+            consumer_id: *peer.id(),
+            peer,
+            state: watch::channel(State::Connected).1,
+            stats: Arc::new(Stats::new(labels)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_ends_late_does_not_take_its_successor_away() {
+        let network = || Network::builder(Digest::from_u8(1)).with_preset(Preset::Isolated);
+        let first = network().build().await.unwrap();
+        let second = network().build().await.unwrap();
+        assert!(second.discovery().feed(first.discovery().me()));
+        let peer = second.discovery().infos().remove(0);
+        let (channels, key) = (ChannelsSender::new(), Digest::from_u8(2));
+        let (ended, successor) = (channel(peer.clone()), channel(peer));
+        channels.insert(key, ended.clone());
+        channels.insert(key, successor.clone());
+        channels.remove(&key, &ended.stats);
+        assert!(channels.snapshot()[&key].is_connected());
+        channels.remove(&key, &successor.stats);
+        assert!(channels.snapshot().is_empty());
     }
 }
