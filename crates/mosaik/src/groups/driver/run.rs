@@ -21,7 +21,7 @@ use {
     },
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
-    mosaik_protocol::consensus::Restored,
+    mosaik_protocol::consensus::{NotDone, Outcome, Restored},
     mosaik_storage::{DiskStore, StoreError},
     std::{
         collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -33,8 +33,7 @@ use {
 /// With so much to do in one step, the next one waits until everybody else has had a turn.
 const CROWD: usize = 8;
 
-/// Requests kept for a group that has not started yet; further ones are dropped, which tells who
-/// waits.
+/// Requests kept for a group that has not started yet; commands beyond that are handed back.
 const STASHED: usize = 4_096;
 
 /// What was asked of a group that has not started yet.
@@ -303,10 +302,17 @@ impl Driver {
 
     /// Keeps a request until its group has started.
     fn stash(&mut self, slot: Slot, command: Command) {
-        if let Some(stashed) = self.opening.get_mut(&slot)
-            && stashed.len() < STASHED
-        {
-            stashed.push(command);
+        let Some(stashed) = self.opening.get_mut(&slot) else {
+            return;
+        };
+        match command {
+            _ if stashed.len() < STASHED => stashed.push(command),
+            Command::Propose(propose) => {
+                let outcome = Outcome::NotDone(NotDone::Overloaded);
+                propose.reply.send(outcome);
+            }
+            // Whoever waits for an answer learns that there is none.
+            _ => {}
         }
     }
 
