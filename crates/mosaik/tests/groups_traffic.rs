@@ -13,7 +13,7 @@ use {
         atomic::{AtomicBool, Ordering},
     },
     support::{
-        groups::{join, quick, sum},
+        groups::{join_with, quick, sum},
         network_id, nodes, patience, until, within,
     },
     tokio::sync::Barrier,
@@ -51,17 +51,20 @@ impl StateMachine for Scale {
     }
 }
 
-fn scale(node: &Network, key: &str) -> Group<Scale> {
-    // Much is under way on a machine that may have much else to do.
-    let consensus = ConsensusConfig {
+/// Much is under way on a machine that may have much else to do.
+fn patient() -> ConsensusConfig {
+    ConsensusConfig {
         forward_timeout: patience(60),
         query_timeout: patience(60),
         ..quick()
-    };
+    }
+}
+
+fn scale(node: &Network, key: &str) -> Group<Scale> {
     node.groups()
         .with_key(key)
         .with_state_machine(Scale::default())
-        .with_consensus_config(consensus)
+        .with_consensus_config(patient())
         .join()
 }
 
@@ -73,7 +76,10 @@ const COUNT: usize = 5;
 async fn two_sides_that_send_large_commands_at_once_block_neither_each_other_nor_anybody_else() {
     let nodes = nodes(network_id(), 2).await;
     let heavy: Vec<_> = nodes.iter().map(|node| scale(node, "heavy")).collect();
-    let light: Vec<_> = nodes.iter().map(join).collect();
+    let light: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, patient()))
+        .collect();
     for node in 0..2 {
         within("online", heavy[node].when().online()).await;
         within("online", light[node].when().online()).await;
