@@ -196,18 +196,7 @@ async fn live<M: Served>(identity: Identity) {
         tokio::spawn(watch(group.clone(), network.local().id())),
         tokio::spawn(watch_online(group.clone())),
     ];
-    let mut orders = orders();
-    let online = group.when().online();
-    let quits = tokio::select! {
-        () = online => false,
-        order = orders.recv() => {
-            assert_eq!(order, Some(Told::Quit), "it has nothing to show");
-            true
-        }
-    };
-    if !quits {
-        work(&identity, &group, &mut orders).await;
-    }
+    work(&identity, &group, &mut orders()).await;
     for task in watching {
         task.abort();
     }
@@ -215,23 +204,33 @@ async fn live<M: Served>(identity: Identity) {
     network.close().await;
 }
 
-/// Has clients, and obeys until it is told to leave.
+/// Has clients as soon as it is online, and obeys until it is told to leave. An order may come
+/// before it has noticed here that it is online: another task tells the test.
 async fn work<M: Served>(identity: &Identity, group: &Group<M>, orders: &mut mpsc::Receiver<Told>) {
     let stop = Arc::new(AtomicBool::new(false));
-    let mut clients = start_clients(identity, group, &stop);
-    while let Some(order) = orders.recv().await {
+    let mut clients = None;
+    loop {
+        let order = tokio::select! {
+            () = group.when().online(), if clients.is_none() => {
+                clients = Some(start_clients(identity, group, &stop));
+                continue;
+            }
+            order = orders.recv() => order,
+        };
         match order {
-            Told::Stop => {
+            Some(Told::Stop) => {
                 stop.store(true, Ordering::Relaxed);
-                for client in clients.drain(..) {
+                for client in clients.replace(Vec::new()).unwrap_or_default() {
                     client.await.expect("a client ends");
                 }
                 say(&Said::Stopped);
             }
-            Told::Show => show(group).await,
-            Told::HandOver(number) => group.transfer_leadership(Some(key(number).public())),
-            Told::Recover => group.recover(),
-            Told::Quit => break,
+            Some(Told::Show) => show(group).await,
+            Some(Told::HandOver(number)) => {
+                group.transfer_leadership(Some(key(number).public()));
+            }
+            Some(Told::Recover) => group.recover(),
+            Some(Told::Quit) | None => break,
         }
     }
     stop.store(true, Ordering::Relaxed);

@@ -346,9 +346,19 @@ impl Cluster {
             self.tell(member, Told::Stop);
         }
         for member in 0..self.len() {
-            let what = format!("the clients of member {member} end");
-            self.wait(&what, |heard| heard.members[member].stopped.then_some(()));
+            self.wait_stopped(member);
         }
+    }
+
+    /// Ends the load of one member, online or not yet.
+    pub(crate) fn stop_member(&mut self, member: usize) {
+        self.tell(member, Told::Stop);
+        self.wait_stopped(member);
+    }
+
+    fn wait_stopped(&self, member: usize) {
+        let what = format!("the clients of member {member} end");
+        self.wait(&what, |heard| heard.members[member].stopped.then_some(()));
     }
 
     /// What a member holds when it has everything that was committed.

@@ -176,7 +176,8 @@ fn a_member_that_nobody_hears_leaves_all_the_same() {
         cluster.cut(&Shape::Alone(member).cut(3));
         cluster.quit(member);
         cluster.spawn(member);
-        // Nobody hears this life either, which is not online yet.
+        // Nobody hears this life either, which is not online yet, and obeys all the same.
+        cluster.stop_member(member);
         cluster.quit(member);
         cluster.cut(&BTreeSet::new());
         cluster.spawn(member);
