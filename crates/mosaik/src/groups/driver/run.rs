@@ -115,8 +115,15 @@ impl Driver {
         let _close = CloseInbox(Arc::clone(&inbox));
         let mut commands = Vec::new();
         let mut crowded = false;
+        let mut alarm = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         loop {
             let (wake_at, clock) = (self.io.wake_at(), self.io.clock());
+            if let Some(at) = wake_at {
+                // Set to later only when it has rung: setting it costs more than one round in vain.
+                if at < alarm.deadline() || alarm.is_elapsed() {
+                    alarm.as_mut().reset(at);
+                }
+            }
             let mut stored = Vec::new();
             let catalog_changed = tokio::select! {
                 biased;
@@ -131,7 +138,7 @@ impl Driver {
                     }
                     true
                 }
-                () = sleep_until(wake_at) => false,
+                () = alarm.as_mut(), if wake_at.is_some() => false,
                 () = inbox.ready() => false,
             };
             self.io.look();
@@ -405,14 +412,6 @@ fn refuse(join: &Join, why: Option<Halted>) {
     }
     join.shared.end(why);
     join.machine.close();
-}
-
-/// Sleeps until the next timer.
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What the store has done.

@@ -82,14 +82,15 @@ impl Reader {
             if !complete {
                 return Ok(Read::NeedsProof);
             }
+            // Only the first time: those that were taken have been emptied.
             self.chunks.resize(CHUNKS, Bytes::new());
             match self.recv.read_many_chunks(&mut self.chunks).await? {
                 Some(count) => {
-                    for chunk in self.chunks.drain(..count) {
+                    for chunk in &mut self.chunks[..count] {
+                        // Nothing is kept of the transport's memory.
+                        let chunk = std::mem::take(chunk);
                         self.parser.buffer.extend_from_slice(&chunk);
                     }
-                    // Nothing is kept of the transport's memory.
-                    self.chunks.clear();
                 }
                 None if self.parser.buffer.is_empty() => return Ok(Read::Finished),
                 None => return Err(ReaderError::Truncated),
