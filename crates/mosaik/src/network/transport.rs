@@ -8,8 +8,7 @@ use {
     iroh::{
         Endpoint, RelayMode,
         endpoint::{
-            AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, PortmapperConfig,
-            QuicTransportConfig, VarInt, presets,
+            IdleTimeout, MtuDiscoveryConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets,
         },
     },
     mosaik_primitives::Limits,
@@ -76,24 +75,6 @@ fn mtu_discovery() -> MtuDiscoveryConfig {
     config
 }
 
-/// Packets that a peer may receive without acknowledging them at once: one acknowledgement for
-/// ten packets.
-const UNACKNOWLEDGED_PACKETS: u32 = 9;
-/// How long it may wait with the acknowledgement of fewer.
-const ACK_DELAY: Duration = Duration::from_millis(5);
-
-/// Asks peers for fewer acknowledgements than one for every other packet
-/// (draft-ietf-quic-ack-frequency): most ride on an answer then, instead of being sent, received
-/// and read before it. What lost its last packets is noticed sooner for it: the delay that has to
-/// be waited for is 5 ms and not 25.
-fn ack_frequency() -> AckFrequencyConfig {
-    let mut config = AckFrequencyConfig::default();
-    config
-        .ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_PACKETS))
-        .max_ack_delay(Some(ACK_DELAY));
-    config
-}
-
 /// Every bound that QUIC itself enforces on what a peer can make us hold.
 fn quic(limits: &Limits, preset: Preset) -> QuicTransportConfig {
     let window = VarInt::from_u32(limits.substream_window_bytes);
@@ -106,7 +87,6 @@ fn quic(limits: &Limits, preset: Preset) -> QuicTransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.substreams_per_peer))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
         .initial_rtt(initial_rtt(preset))
-        .ack_frequency_config(Some(ack_frequency()))
         .mtu_discovery_config(Some(mtu_discovery()))
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
         .build()
