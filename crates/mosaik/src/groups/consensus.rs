@@ -71,8 +71,12 @@ pub struct ConsensusConfig {
     pub forward_timeout: Duration,
     /// How long a strong query may wait for its answer. 2 s.
     pub query_timeout: Duration,
-    /// Voters that founding the group takes at least. With more than half of all nodes that can
-    /// ever start, the group cannot form twice. 1.
+    /// Voters that founding the group takes: at least so many are named, and have agreed to it before
+    /// anybody leads. Each node agrees to one founding, so that with more than half of all nodes
+    /// that can ever start the group cannot form twice. Not promised where nodes forget what they
+    /// agreed to (in memory: when they restart), or once the group has fewer members than that.
+    /// A named node that is gone before it has agreed is waited for; it may come back with or
+    /// without its memory. 1.
     #[serde(default = "min_voters")]
     pub min_voters: u32,
     /// Voters there are at most; further members stand by. 5.

@@ -85,7 +85,8 @@ pub struct Config {
     pub forward_timeout: Duration,
     /// After this long without an answer a strong read fails. 2 s.
     pub query_timeout: Duration,
-    /// Voters a genesis needs at least; part of the group's identity. 1.
+    /// Voters a genesis names at least, and that have to take it before anybody leads; part of the
+    /// group's identity. 1.
     pub min_voters: u32,
     /// Voters there are at most; further members stand by. Part of the group's identity. 5.
     pub max_voters: u32,

@@ -335,14 +335,15 @@ impl Core {
         let stored = self.storing.hard_stored() && (!real || self.own_genesis_stored());
         let own = !real || stored;
         let voters = electorate(self.log.membership(), &self.links);
-        let won = voters.is_quorum(|voter| {
+        let votes = |voter: &Member| {
             if *voter == me {
                 own
             } else {
                 candidate.votes.contains(voter)
             }
-        });
-        if !won {
+        };
+        let all = voters.voters().iter().filter(|voter| votes(voter)).count();
+        if !voters.is_quorum(votes) || all < self.founders_needed() {
             return;
         }
         if real {

@@ -2,8 +2,9 @@
 //!
 //! A fresh member that meets a lineage joins it. Fresh members that meet only each other wait a
 //! while; then the lowest of those who hear each other founds, naming them all, and starts as
-//! leader once a majority of the voters it named has taken the genesis. Taking one is a vote in
-//! term 1 of that lineage, stored first, and the last thing a fresh member does.
+//! leader once a majority of the voters it named, and no fewer than founding takes
+//! (`min_voters`), have taken the genesis. Taking one is a vote in term 1 of that lineage, stored
+//! first, and the last thing a fresh member does.
 
 use {
     super::{
@@ -352,6 +353,7 @@ impl Core {
         if genesis.group != self.config.group
             || genesis.lineage() != lineage
             || !genesis.membership.is_voter(&self.me())
+            || genesis.membership.voters().len() < self.config.min_voters as usize
         {
             return;
         }

@@ -33,6 +33,10 @@ pub const MUTANTS: &[(&str, &str)] = &[
         "vote-while-leader-lives",
         "a live leader is no objection to a vote",
     ),
+    (
+        "founded-by-few",
+        "a majority of those that a genesis names founds, however few it names",
+    ),
     ("count-observers", "observers count as voters"),
     ("count-learners", "learners count as voters"),
     (

@@ -9,6 +9,7 @@ mod commit_majority;
 mod committed_stays;
 mod durable_first;
 mod election_quorum;
+mod formed_once;
 mod gapless_indices;
 mod leader_completeness;
 mod log_matching;
@@ -159,6 +160,7 @@ impl Default for Invariants {
                 Box::<committed_stays::CommittedStays>::default(),
                 Box::<durable_first::DurableFirst>::default(),
                 Box::<election_quorum::ElectionQuorum>::default(),
+                Box::<formed_once::FormedOnce>::default(),
                 Box::<one_change::OneChange>::default(),
                 Box::<observers::Observers>::default(),
                 Box::<stale_reads::StaleReads>::default(),

@@ -122,6 +122,10 @@ pub const ALL: &[(&str, &str)] = &[
         include_str!("../../scenarios/a_mute_leader_is_replaced.txt"),
     ),
     (
+        "a_named_member_founds_elsewhere",
+        include_str!("../../scenarios/a_named_member_founds_elsewhere.txt"),
+    ),
+    (
         "a_paused_leader_wakes_up_deposed",
         include_str!("../../scenarios/a_paused_leader_wakes_up_deposed.txt"),
     ),
