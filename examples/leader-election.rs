@@ -3,7 +3,7 @@
 use {
     mosaik::{
         Group, GroupKey, Network,
-        groups::NoOp,
+        groups::{ConsensusConfig, NoOp},
         network::{NetworkError, Preset},
     },
     std::error::Error,
@@ -19,10 +19,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let name = format!("election-{}", std::process::id());
     // Whoever has the key can be a member.
     let key = GroupKey::random();
+    // None of the three founds the group without the others: it forms once.
+    let consensus = ConsensusConfig::builder().with_min_voters(3).build()?;
     let mut nodes: Vec<(Network, Group<NoOp>)> = Vec::new();
     for _ in 0..3 {
         let network = join(&name).await?;
-        let group = network.groups().with_key(key).join();
+        let builder = network.groups().with_key(key);
+        let group = builder.with_consensus_config(consensus.clone()).join();
         nodes.push((network, group));
     }
 

@@ -4,7 +4,7 @@
 use {
     mosaik::{
         Group, GroupKey, Network, Strong, UniqueId, Weak,
-        groups::{ApplyContext, LogReplaySync, StateMachine},
+        groups::{ApplyContext, ConsensusConfig, LogReplaySync, StateMachine},
         network::{NetworkError, Preset},
     },
     std::error::Error,
@@ -45,10 +45,13 @@ async fn join(name: &str) -> Result<Network, NetworkError> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let name = format!("counter-{}", std::process::id());
     let key = GroupKey::random();
+    // None of the three founds the group without the others: it forms once.
+    let consensus = ConsensusConfig::builder().with_min_voters(3).build()?;
     let mut nodes: Vec<(Network, Group<Counter>)> = Vec::new();
     for _ in 0..3 {
         let network = join(&name).await?;
         let builder = network.groups().with_key(key);
+        let builder = builder.with_consensus_config(consensus.clone());
         let group = builder.with_state_machine(Counter::default()).join();
         nodes.push((network, group));
     }

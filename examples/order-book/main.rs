@@ -7,7 +7,11 @@ mod book;
 
 use {
     book::{Book, Instruction, Side},
-    mosaik::{Group, GroupKey, Network, Strong, groups::Index, network::Preset},
+    mosaik::{
+        Group, GroupKey, Network, Strong,
+        groups::{ConsensusConfig, Index},
+        network::Preset,
+    },
     std::{
         error::Error,
         io::{BufRead, BufReader, Read},
@@ -68,7 +72,11 @@ fn oversee() -> Result<(), Box<dyn Error>> {
 async fn trade(name: &str, trader: &str) -> Result<(), Box<dyn Error>> {
     let builder = Network::builder(name).with_preset(Preset::Local);
     let network = builder.build().await?;
+    // No trader founds the group without the others: it forms once.
+    let voters = TRADERS.len() as u32;
+    let consensus = ConsensusConfig::builder().with_min_voters(voters).build()?;
     let builder = network.groups().with_key(GroupKey::from_secret(name));
+    let builder = builder.with_consensus_config(consensus);
     let group = builder.with_state_machine(Book::default()).join();
     group.when().online().await;
 

@@ -5,7 +5,7 @@ mod support;
 use {
     mosaik::{
         Digest, Network, UniqueId,
-        groups::{ApplyContext, Consistency, Group, LogReplaySync, StateMachine},
+        groups::{ApplyContext, ConsensusConfig, Consistency, Group, LogReplaySync, StateMachine},
         network::{DamagedData, Error},
     },
     std::{
@@ -13,7 +13,7 @@ use {
         path::{Path, PathBuf},
     },
     support::{
-        groups::{Directory, quick},
+        groups::{Directory, quick, together},
         isolated, network_id, until, within,
     },
 };
@@ -69,10 +69,14 @@ async fn start(
 }
 
 fn join(node: &Network) -> Group<Words> {
+    join_with(node, quick())
+}
+
+fn join_with(node: &Network, consensus: ConsensusConfig) -> Group<Words> {
     node.groups()
         .with_key("words")
         .with_state_machine(Words::default())
-        .with_consensus_config(quick())
+        .with_consensus_config(consensus)
         .join()
 }
 
@@ -195,6 +199,7 @@ async fn a_member_sets_its_damaged_data_aside_and_comes_back_as_its_next_life() 
         let node = start(network, &directory.0, DamagedData::Refuse, nodes.first()).await;
         nodes.push(node.expect("a node starts"));
     }
+    let join = |node: &Network| join_with(node, together(3));
     let mut groups: Vec<_> = nodes.iter().map(join).collect();
     write(&groups[2], 0..10).await;
     let id = nodes[2].local().id();

@@ -12,7 +12,7 @@ use {
     },
     std::time::Duration,
     support::{
-        groups::{Directory, POISON, formed, join, join_with, quick, roles, sum},
+        groups::{Directory, POISON, formed, join, join_with, late, quick, roles, sum, together},
         isolated, network_id, node, node_knowing, nodes, until, within,
     },
 };
@@ -83,7 +83,7 @@ async fn a_late_joiner_catches_up() {
         .await
         .expect("executed");
     let second = node_knowing(network, &first).await;
-    let two = join(&second);
+    let two = join_with(&second, late());
     within("online", two.when().online()).await;
     assert_eq!(sum(&two).await, (500_500, 1_000));
     within("a command", two.execute(1)).await.expect("executed");
@@ -232,7 +232,7 @@ async fn a_poisoned_command_is_skipped_on_every_member_where_that_is_the_policy(
     let nodes = nodes(network_id(), 3).await;
     let policy = ConsensusConfig {
         panic_policy: PanicPolicy::Skip,
-        ..quick()
+        ..together(3)
     };
     let groups: Vec<_> = nodes
         .iter()
@@ -298,7 +298,7 @@ async fn without_a_majority_nothing_is_acknowledged() {
         query_timeout: Duration::from_secs(1),
         // Nobody is replaced during the test.
         max_missed_heartbeats: 10_000,
-        ..quick()
+        ..together(3)
     };
     let mut groups: Vec<_> = nodes
         .iter()
@@ -351,12 +351,16 @@ async fn without_a_majority_nothing_is_acknowledged() {
 async fn a_member_that_lost_its_data_comes_back_as_another() {
     let network = network_id();
     let nodes = nodes(network, 2).await;
-    let groups: Vec<_> = nodes.iter().map(|node| join_with(node, quick())).collect();
+    let consensus = together(2);
+    let groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, consensus.clone()))
+        .collect();
     for group in &groups {
         within("online", group.when().online()).await;
     }
     let third = node_knowing(network, &nodes[0]).await;
-    let first_life = join_with(&third, quick());
+    let first_life = join_with(&third, consensus.clone());
     within("online", first_life.when().online()).await;
     within("commands", groups[0].execute_many(1..=100))
         .await
@@ -364,7 +368,7 @@ async fn a_member_that_lost_its_data_comes_back_as_another() {
     drop(first_life);
     within("close", third.close()).await;
     let third = node_knowing(network, &nodes[0]).await;
-    let second_life = join_with(&third, quick());
+    let second_life = join_with(&third, consensus);
     within("online", second_life.when().online()).await;
     let answer = within("an answer", second_life.query((), Consistency::Strong)).await;
     assert_eq!(answer.expect("an answer").result, (5_050, 100));

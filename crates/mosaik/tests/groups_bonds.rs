@@ -5,12 +5,13 @@ mod support;
 use {
     core::{error::Error, fmt},
     mosaik::{
+        Network,
         groups::{Bond, Event, Group},
         iroh::endpoint::{ApplicationClose, VarInt},
         network::CloseReason,
     },
     support::{
-        groups::{Counter, formed, join, sum},
+        groups::{Counter, formed, join, join_with, sum, together},
         network_id, node, node_knowing, nodes, within,
     },
     tokio::sync::broadcast::error::RecvError,
@@ -122,6 +123,7 @@ async fn whoever_looks_at_bonds_and_then_waits_misses_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_told_of_a_group_can_be_seen_by_then() {
     let nodes = nodes(network_id(), 2).await;
+    let join = |node: &Network| join_with(node, together(2));
     let groups: Vec<_> = nodes.iter().map(join).collect();
     let watching = groups.iter().map(|group| {
         let (group, mut events) = (group.clone(), group.events());

@@ -14,7 +14,10 @@ use {
         tickets::{Expiration, InvalidTicket, Ticket, TicketClass, TicketValidator},
     },
     std::time::SystemTime,
-    support::{network_id, node, node_knowing, nodes, patience, until, within},
+    support::{
+        groups::{late, quick, together},
+        network_id, node, node_knowing, nodes, patience, until, within,
+    },
 };
 
 /// What a machine saw while it applied a command.
@@ -55,32 +58,22 @@ impl StateMachine for Witness {
     }
 }
 
-fn quick() -> ConsensusConfig {
-    let millis = Duration::from_millis;
-    ConsensusConfig::builder()
-        .with_heartbeat_interval(millis(100))
-        .with_heartbeat_jitter(millis(20))
-        .with_election_timeout(millis(400))
-        .with_election_timeout_jitter(millis(200))
-        .with_bootstrap_delay(millis(500))
-        .with_forward_timeout(Duration::from_secs(10))
-        .with_query_timeout(Duration::from_secs(10))
-        .build()
-        .expect("a configuration that works")
-}
-
-fn join_as(node: &Network, preference: LeadershipPreference) -> Group<Witness> {
+fn join_as(
+    node: &Network,
+    preference: LeadershipPreference,
+    consensus: ConsensusConfig,
+) -> Group<Witness> {
     let machine = Witness {
         preference,
         ..Witness::default()
     };
     let builder = node.groups().with_key("the key");
-    let builder = builder.with_consensus_config(quick());
+    let builder = builder.with_consensus_config(consensus);
     builder.with_state_machine(machine).join()
 }
 
 async fn formed(nodes: &[Network]) -> Vec<Group<Witness>> {
-    let join = |node| join_as(node, LeadershipPreference::Normal);
+    let join = |node| join_as(node, LeadershipPreference::Normal, together(nodes.len()));
     let groups: Vec<_> = nodes.iter().map(join).collect();
     for group in &groups {
         within("online", group.when().online()).await;
@@ -171,9 +164,9 @@ async fn what_is_executed_is_seen_by_its_caller_and_by_strong_queries_everywhere
 async fn an_observer_follows_and_never_leads() {
     let network = network_id();
     let reader = node(network).await;
-    let observer = join_as(&reader, LeadershipPreference::Observer);
+    let observer = join_as(&reader, LeadershipPreference::Observer, quick());
     let writer = node_knowing(network, &reader).await;
-    let group = join_as(&writer, LeadershipPreference::Normal);
+    let group = join_as(&writer, LeadershipPreference::Normal, quick());
     within("online", group.when().online()).await;
     within("the observer is online", observer.when().online()).await;
     assert_eq!(observer.leader(), Some(writer.local().id()));
@@ -267,20 +260,19 @@ async fn only_members_with_a_ticket_meet() {
         let ticket = Ticket::new(TicketClass::from(CLASS), stamp.into());
         node.discovery().add_ticket(ticket);
     }
-    let groups: Vec<_> = nodes
-        .iter()
-        .map(|node| {
-            let builder = node.groups().with_key("the key").require_ticket(Stamped);
-            let builder = builder.with_consensus_config(quick());
-            builder.with_state_machine(Witness::default()).join()
-        })
-        .collect();
+    let join = |node: &Network, consensus| {
+        let builder = node.groups().with_key("the key").require_ticket(Stamped);
+        let builder = builder.with_consensus_config(consensus);
+        builder.with_state_machine(Witness::default()).join()
+    };
+    let first = join(&nodes[0], quick());
+    within("online", first.when().online()).await;
+    let groups = [first, join(&nodes[1], late()), join(&nodes[2], quick())];
     let ids: Vec<PeerId> = nodes.iter().map(|node| node.local().id()).collect();
     until("the two meet", || {
         groups[0].bonds().contains_peer(&ids[1]) && groups[1].bonds().contains_peer(&ids[0])
     })
     .await;
-    within("online", groups[0].when().online()).await;
     within("executed", groups[0].execute(vec![1]))
         .await
         .expect("executed");
@@ -390,7 +382,7 @@ async fn members_that_compare_their_states_find_the_one_that_differs() {
     let nodes = nodes(network_id(), 3).await;
     let consensus = ConsensusConfig {
         digest_interval: NonZero::new(5),
-        ..quick()
+        ..together(3)
     };
     let groups: Vec<_> = nodes
         .iter()

@@ -13,7 +13,7 @@ use {
         atomic::{AtomicBool, Ordering},
     },
     support::{
-        groups::{join_with, quick, sum},
+        groups::{join_with, sum, together},
         network_id, nodes, patience, until, within,
     },
     tokio::sync::Barrier,
@@ -51,20 +51,21 @@ impl StateMachine for Scale {
     }
 }
 
-/// Much is under way on a machine that may have much else to do.
-fn patient() -> ConsensusConfig {
+/// For so many members that start together. Much is under way on a machine that may have much
+/// else to do.
+fn patient(members: usize) -> ConsensusConfig {
     ConsensusConfig {
         forward_timeout: patience(60),
         query_timeout: patience(60),
-        ..quick()
+        ..together(members)
     }
 }
 
-fn scale(node: &Network, key: &str) -> Group<Scale> {
+fn scale(node: &Network, key: &str, members: usize) -> Group<Scale> {
     node.groups()
         .with_key(key)
         .with_state_machine(Scale::default())
-        .with_consensus_config(patient())
+        .with_consensus_config(patient(members))
         .join()
 }
 
@@ -75,10 +76,13 @@ const COUNT: usize = 5;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sides_that_send_large_commands_at_once_block_neither_each_other_nor_anybody_else() {
     let nodes = nodes(network_id(), 2).await;
-    let heavy: Vec<_> = nodes.iter().map(|node| scale(node, "heavy")).collect();
+    let heavy: Vec<_> = nodes
+        .iter()
+        .map(|node| scale(node, "heavy", nodes.len()))
+        .collect();
     let light: Vec<_> = nodes
         .iter()
-        .map(|node| join_with(node, patient()))
+        .map(|node| join_with(node, patient(nodes.len())))
         .collect();
     for node in 0..2 {
         within("online", heavy[node].when().online()).await;
@@ -134,12 +138,13 @@ async fn two_sides_that_send_large_commands_at_once_block_neither_each_other_nor
 async fn members_that_dial_each_other_at_the_same_moment_are_bonded_once() {
     const GROUPS: usize = 20;
     let nodes = nodes(network_id(), 3).await;
-    let start = Arc::new(Barrier::new(nodes.len()));
+    let members = nodes.len();
+    let start = Arc::new(Barrier::new(members));
     let joining = nodes.into_iter().map(|node| {
         let start = Arc::clone(&start);
         tokio::spawn(async move {
             start.wait().await;
-            let keys = (0..GROUPS).map(|key| scale(&node, &format!("key {key}")));
+            let keys = (0..GROUPS).map(|key| scale(&node, &format!("key {key}"), members));
             (keys.collect::<Vec<_>>(), node)
         })
     });

@@ -18,7 +18,7 @@ use {
         time::{Duration, Instant},
     },
     support::{
-        groups::{Counter, join},
+        groups::{Counter, join_with, together},
         isolated, network_id, node_knowing, patience, until, within,
     },
     tokio::io::{AsyncReadExt, AsyncWriteExt},
@@ -188,6 +188,7 @@ async fn eventful(id: Digest, a: &Network, b: Network) -> Kept {
     assert_eq!(within("recv", consumer.recv()).await, Some(5));
 
     let c = node_knowing(id, a).await;
+    let join = |node: &Network| join_with(node, together(3));
     let mut groups = [a, &b, &c].map(join).to_vec();
     for group in &groups {
         within("online", group.when().online()).await;

@@ -2,7 +2,10 @@
 
 use {
     super::{
-        ledger::{Bookkeeper, Ledger, MANY, Member, formed, join, join_saving, join_with, on_disk},
+        ledger::{
+            Bookkeeper, Ledger, MANY, Member, formed, join, join_group_of, join_late, join_saving,
+            join_with, on_disk,
+        },
         support::{
             groups::{self, Directory},
             network_id, nodes, until, within,
@@ -64,7 +67,8 @@ async fn a_member_that_was_away_while_the_others_cut_their_logs_comes_back() {
     // Twice: what it has caught up with is on its disk.
     for start in 0..2 {
         let back = on_disk(network, &directories[2].0, nodes.first()).await;
-        let member = online(&back, true).await;
+        let member = join_group_of(3, &back, true);
+        within("online", member.group.when().online()).await;
         assert_eq!(member.ledger().await, Ledger::of(0..5 + MANY + start));
         let trace = member.trace();
         assert_eq!((trace.sessions, trace.restored), (1 - start, start));
@@ -84,7 +88,7 @@ async fn a_late_joiner_puts_what_it_gets_on_its_disk() {
     one.enter(0..MANY).await;
     one.is_cut().await;
     let second = on_disk(network, &directories[1].0, Some(&first)).await;
-    let two = online(&second, true).await;
+    let two = join_late(&second).await;
     assert_eq!(two.ledger().await, Ledger::of(0..MANY));
     assert!(two.trace().sessions >= 1 && two.trace().saved >= 2);
     until("both vote", || one.group.status().voters().count() == 2).await;
@@ -93,8 +97,11 @@ async fn a_late_joiner_puts_what_it_gets_on_its_disk() {
     second.close().await;
     let first = on_disk(network, &directories[0].0, None).await;
     let second = on_disk(network, &directories[1].0, Some(&first)).await;
-    let nodes = [first, second];
-    let members = formed(&nodes, true).await;
+    // The group is the one that the first founded alone.
+    let members = [&first, &second].map(|node| join(node, true));
+    for member in &members {
+        within("online", member.group.when().online()).await;
+    }
     members[1].enter([MANY]).await;
     for member in &members {
         assert_eq!(member.ledger().await, Ledger::of(0..=MANY));
@@ -254,7 +261,7 @@ async fn who_goes_on_alone_says_so_and_keeps_its_state() {
     let first = on_disk(network, &directories[0].0, None).await;
     let second = on_disk(network, &directories[1].0, Some(&first)).await;
     let member = online(&first, true).await;
-    let lost = online(&second, true).await;
+    let lost = join_late(&second).await;
     member.enter(0..MANY).await;
     member.is_cut().await;
     until("both vote", || member.group.status().voters().count() == 2).await;

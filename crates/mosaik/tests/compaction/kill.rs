@@ -7,7 +7,7 @@ use {
     super::{
         ledger::{Bookkeeper, Ledger, MANY, join_as, join_saving, on_disk},
         support::{
-            groups::{Directory, quick},
+            groups::{Directory, late, quick},
             within,
         },
     },
@@ -88,6 +88,10 @@ async fn pair() {
     let saves = || {
         say("saves");
         Ok(())
+    };
+    let consensus = ConsensusConfig {
+        bootstrap_delay: late().bootstrap_delay,
+        ..consensus
     };
     let two = join_as(&second, machine(saves), consensus);
     within("online", two.group.when().online()).await;

@@ -3,7 +3,10 @@
 use {
     super::{
         hand_over::{HandOver, Whole},
-        support::{groups::quick, isolated, until, within},
+        support::{
+            groups::{late, quick, together},
+            isolated, until, within,
+        },
     },
     mosaik::{
         Digest, Network, UniqueId,
@@ -205,11 +208,27 @@ impl Member {
 
 /// Joins the group; `saves` says whether the machine saves its state.
 pub fn join(node: &Network, saves: bool) -> Member {
+    join_group_of(1, node, saves)
+}
+
+/// Joins the group that takes so many voters to be founded, as one of them or later.
+pub fn join_group_of(voters: usize, node: &Network, saves: bool) -> Member {
     let machine = Bookkeeper {
         saves,
         ..Bookkeeper::default()
     };
-    join_with(node, machine)
+    join_as(node, machine, together(voters))
+}
+
+/// Joins a group that is there, with a machine that saves its state, and takes commands.
+pub async fn join_late(node: &Network) -> Member {
+    let machine = Bookkeeper {
+        saves: true,
+        ..Bookkeeper::default()
+    };
+    let member = join_as(node, machine, late());
+    within("online", member.group.when().online()).await;
+    member
 }
 
 /// Joins the group with a state of so many bytes, to be told when it is saved.
@@ -240,9 +259,10 @@ pub fn join_as(node: &Network, machine: Bookkeeper, consensus: ConsensusConfig) 
     Member { group, trace }
 }
 
-/// Members on these nodes that take commands.
+/// Members on these nodes that take commands. They found the group all together.
 pub async fn formed(nodes: &[Network], saves: bool) -> Vec<Member> {
-    let members: Vec<_> = nodes.iter().map(|node| join(node, saves)).collect();
+    let join = |node| join_group_of(nodes.len(), node, saves);
+    let members: Vec<_> = nodes.iter().map(join).collect();
     for member in &members {
         within("online", member.group.when().online()).await;
     }

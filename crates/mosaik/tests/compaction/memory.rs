@@ -2,7 +2,7 @@
 
 use {
     super::{
-        ledger::{Bookkeeper, Command, Ledger, MANY, Member, formed, join},
+        ledger::{Bookkeeper, Command, Ledger, MANY, Member, formed, join_group_of},
         support::{
             groups::{event, quick},
             network_id, node, node_knowing, nodes, until, within,
@@ -27,7 +27,7 @@ async fn a_late_joiner_gets_the_state_where_the_log_is_gone_and_the_others_go_on
         assert_eq!(member.trace().sessions, 0, "nobody lags");
     }
     let late_node = node_knowing(network, &nodes[0]).await;
-    let late = join(&late_node, false);
+    let late = join_group_of(3, &late_node, false);
     let online = within("online", late.group.when().online());
     tokio::join!(online, members[1].enter(MANY..MANY + 8));
     let expected = Ledger::of(0..MANY + 8);

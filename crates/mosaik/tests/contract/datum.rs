@@ -1,7 +1,7 @@
 //! Data that are no serde types, with an encoding that a program wrote itself.
 
 use {
-    crate::support::{groups::quick, network_id, node, node_knowing, until, within},
+    crate::support::{groups::together, network_id, node, node_knowing, until, within},
     futures::SinkExt,
     mosaik::{
         Consistency, Criteria, StreamId, UniqueId,
@@ -171,7 +171,7 @@ async fn a_datum_with_an_encoding_of_its_own_is_a_command() {
         node.groups()
             .with_key("prices")
             .with_state_machine(Highest(Price(1)))
-            .with_consensus_config(quick())
+            .with_consensus_config(together(2))
             .join()
     });
     for group in &groups {

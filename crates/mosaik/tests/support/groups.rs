@@ -65,6 +65,25 @@ pub fn quick() -> ConsensusConfig {
         .expect("a configuration that works")
 }
 
+/// [`quick`], for so many voters that are started at the same time, and for whoever joins them
+/// later. None of them founds the group without all the others: on a machine that is slow enough,
+/// two could each found it before they see each other.
+pub fn together(voters: usize) -> ConsensusConfig {
+    ConsensusConfig {
+        min_voters: u32::try_from(voters).expect("a few"),
+        ..quick()
+    }
+}
+
+/// [`quick`], for whoever joins a group that is there. It founds none, however long it takes to see
+/// the group.
+pub fn late() -> ConsensusConfig {
+    ConsensusConfig {
+        bootstrap_delay: Duration::from_hours(1),
+        ..quick()
+    }
+}
+
 /// A directory that is gone at the end of the test.
 pub struct Directory(pub PathBuf);
 
@@ -93,9 +112,13 @@ pub fn join_with(node: &Network, consensus: ConsensusConfig) -> Group<Counter> {
         .join()
 }
 
-/// A group of which every node is a member that takes commands.
+/// A group of which every node is a member that takes commands. It forms once, of them all.
 pub async fn formed(nodes: &[Network]) -> Vec<Group<Counter>> {
-    let groups: Vec<_> = nodes.iter().map(join).collect();
+    let consensus = together(nodes.len());
+    let groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, consensus.clone()))
+        .collect();
     for group in &groups {
         within("online", group.when().online()).await;
     }
