@@ -11,7 +11,7 @@ use {
     core::time::Duration,
     mosaik::{
         Group, GroupKey, Network, Strong, UniqueId, Weak,
-        groups::{ApplyContext, LogReplaySync, StateMachine},
+        groups::{ApplyContext, ConsensusConfig, LogReplaySync, StateMachine},
     },
     serde::{Deserialize, Serialize},
     std::{
@@ -110,11 +110,19 @@ impl Counting {
         nodes: impl Iterator<Item = (usize, &Network, &Arc<Home>, &Arc<Tally>)>,
     ) -> Result<Self, Failure> {
         let key = GroupKey::random();
+        let nodes: Vec<_> = nodes.collect();
+        // Founded by all together: its machine cannot start over, as it would have to where members
+        // of a slow machine found apart and meet.
+        let consensus = ConsensusConfig::builder()
+            .with_min_voters(nodes.len().max(1) as u32)
+            .build()
+            .map_err(|error| Failure::new(error.to_string()))?;
         let mut members = Vec::new();
         for (node, network, home, tally) in nodes {
             let groups = network.groups().clone();
+            let consensus = consensus.clone();
             let join = async move {
-                let builder = groups.with_key(key);
+                let builder = groups.with_key(key).with_consensus_config(consensus);
                 builder.with_state_machine(Counts::default()).join()
             };
             members.push(Member {
