@@ -502,9 +502,10 @@ impl Core {
             let term = self.storing.hard().term;
             self.become_follower(term, None, out);
         }
-        if self.following.quiet && self.following.leader == Some(from) {
+        let leads = [self.following.leader, hello.leader].contains(&Some(from));
+        if self.following.quiet && leads {
             // A leader greets strangers. It sends heartbeats to members it greets by chance; one
-            // that it has taken out meanwhile would stay silent for ever.
+            // that it, or the leader after it, has taken out meanwhile would stay silent for ever.
             self.following.quiet = false;
             self.following.heard = self.now;
             self.reset_election_timer();

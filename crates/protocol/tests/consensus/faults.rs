@@ -429,6 +429,41 @@ fn a_genesis_is_stored_before_it_is_answered() {
     assert_eq!(cluster.lead(), 1);
 }
 
+/// It followed the leader that had fallen silent, which was there and led no more, and nobody
+/// else's greeting made it ask.
+#[test]
+fn a_silent_member_that_the_next_leader_took_out_is_taken_back() {
+    let mut cluster = Cluster::new([]);
+    for id in 1..=4 {
+        let mut config = config(id);
+        config.max_voters = 3;
+        cluster.add(config);
+    }
+    let all_quiet = |c: &Cluster| c.nodes.values().all(|n| n.status().quiet);
+    cluster.until("all are in and quiet", |c| {
+        all_quiet(c) && c.nodes.values().all(|n| n.status().membership.len() == 4)
+    });
+    let old = cluster.leader().unwrap();
+    let away = (1..=4).find(|id| {
+        !cluster
+            .membership(old)
+            .is_voter(&cluster.nodes[id].status().me)
+    });
+    let away = away.unwrap();
+    cluster.cut_silently(&[away]);
+    cluster.input(old, Input::Transfer(None));
+    cluster.until("another leads", |c| c.leader().is_some_and(|id| id != old));
+    let new = cluster.leader().unwrap();
+    assert_eq!(cluster.execute(new, "a"), committed(1));
+    cluster.until("it is taken out", |c| c.membership(new).len() == 3);
+    assert!(cluster.nodes[&away].status().quiet);
+    cluster.cut.clear();
+    cluster.until("it is taken back", |c| {
+        let status = c.nodes[&away].status();
+        status.leader == Some(c.nodes[&new].status().me) && c.nodes[&away].machine.len() == 1
+    });
+}
+
 /// A node of a group that three found.
 fn of_three(id: u8) -> Config {
     let mut config = config(id);
@@ -579,6 +614,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "a_founder_that_dies_early_does_not_keep_the_others_from_forming",
         a_founder_that_dies_early_does_not_keep_the_others_from_forming,
+    ),
+    (
+        "a_silent_member_that_the_next_leader_took_out_is_taken_back",
+        a_silent_member_that_the_next_leader_took_out_is_taken_back,
     ),
     (
         "a_named_member_that_founds_elsewhere_leaves_too_few_to_lead",
