@@ -15,6 +15,7 @@ mod cluster;
 mod disk;
 mod encodings;
 mod faults;
+mod founding;
 mod merging;
 #[cfg(mosaik_mutants)]
 mod mutants;

@@ -3,7 +3,7 @@
 //! Compiled with `--cfg mosaik_mutants` only.
 
 use {
-    crate::{basics, chaos, faults, merging, traps},
+    crate::{basics, chaos, faults, founding, merging, traps},
     mosaik_protocol::consensus::mutants::{MUTANTS, plant},
     std::panic::catch_unwind,
 };
@@ -16,6 +16,7 @@ fn caught(name: &str) -> Option<String> {
         .chain(traps::ALL)
         .chain(faults::ALL)
         .chain(merging::ALL)
+        .chain(founding::ALL)
         .find(|(_, test)| catch_unwind(*test).is_err())
         .map(|(test, _)| (*test).to_string())
         .or_else(|| {
