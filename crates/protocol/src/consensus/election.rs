@@ -335,15 +335,14 @@ impl Core {
         let stored = self.storing.hard_stored() && (!real || self.own_genesis_stored());
         let own = !real || stored;
         let voters = electorate(self.log.membership(), &self.links);
-        let votes = |voter: &Member| {
-            if *voter == me {
+        let votes = voters.voters().iter().filter(|voter| {
+            if **voter == me {
                 own
             } else {
                 candidate.votes.contains(voter)
             }
-        };
-        let all = voters.voters().iter().filter(|voter| votes(voter)).count();
-        if !voters.is_quorum(votes) || all < self.founders_needed() {
+        });
+        if votes.count() < voters.quorum().max(self.founders_needed()) {
             return;
         }
         if real {

@@ -59,8 +59,8 @@ impl Invariant for FormedOnce {
                     .led
                     .iter()
                     .filter(|lineage| **lineage != subject.lineage);
-                let whole = others.filter(|lineage| members(**lineage, scene) >= needed);
-                if let Some(other) = whole.into_iter().next() {
+                let mut whole = others.filter(|lineage| members(**lineage, scene) >= needed);
+                if let Some(other) = whole.next() {
                     return Err(format!(
                         "leads {}, and {other} has had a leader before",
                         subject.lineage
