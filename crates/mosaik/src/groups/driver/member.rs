@@ -27,8 +27,8 @@ use {
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
     mosaik_protocol::consensus::{
-        self, Core, Entry, Input, Lineage, LogIndex, Outcome, Outputs, PeerKey, Proposal, Restored,
-        RoleName, Standing, StartError, Status, Token,
+        self, Core, Entry, Input, Lineage, LogIndex, NotDone, Outcome, Outputs, PeerKey, Proposal,
+        Restored, RoleName, Standing, StartError, Status, Token,
     },
     mosaik_storage::StoreError,
     slab::Slab,
@@ -41,8 +41,6 @@ use {
 /// How often a core that works is told the wall clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
-/// Batches that may be under way before a small one waits for more to come.
-const UNDER_WAY: u64 = 2;
 /// Commands that make a batch worth an entry of its own.
 const FULL_BATCH: usize = 64;
 /// How long a batch may wait for more to come.
@@ -53,8 +51,6 @@ const HOLD: Duration = Duration::from_millis(1);
 pub(super) struct Waiting {
     pub(super) reply: Reply,
     pub(super) since: Instant,
-    /// Which batch it is part of.
-    batch: u64,
 }
 
 /// A departure under way.
@@ -85,9 +81,6 @@ pub(super) struct Member {
     pub(super) reads: Slab<Question>,
     /// To be proposed at the end of the round.
     batch: Vec<Proposal>,
-    /// Batches proposed so far, and the last one that got an outcome.
-    proposed: u64,
-    resolved: u64,
     /// Since when a batch waits for more to come.
     held_since: Option<Instant>,
     /// Stored, and to be said to the core at the end of the round.
@@ -154,8 +147,6 @@ impl Member {
             proposals: Slab::new(),
             reads: Slab::new(),
             batch: Vec::new(),
-            proposed: 0,
-            resolved: 0,
             held_since: None,
             confirm: None,
             inputs: VecDeque::new(),
@@ -209,7 +200,6 @@ impl Member {
         let id = self.proposals.insert(Waiting {
             reply: propose.reply,
             since: now,
-            batch: self.proposed + 1,
         });
         self.batch.push(Proposal {
             id: id as u64,
@@ -345,15 +335,15 @@ impl Member {
         self.over.is_none()
     }
 
-    /// Whether a small batch waits a moment for more to come: a leader in memory with batches
-    /// under way hears of them within a round trip, and one larger entry costs all members less
-    /// than several small ones.
+    /// Whether a leader's batch waits a moment for more to come. Callers that get their answers are
+    /// likely to call again at once, and one larger entry costs all members less than several small
+    /// ones: so a batch waits while more calls are under way than it has. One that has as many
+    /// as are under way gains nothing by it, and one caller alone never waits.
     fn holds_back(&mut self, now: Instant) -> bool {
-        let under_way = self.proposed - self.resolved;
+        let under_way = self.proposals.len().saturating_sub(self.batch.len());
         let commands = self.batch.iter().map(|one| one.commands.len());
-        let holds = under_way >= UNDER_WAY
+        let holds = self.batch.len() < under_way
             && commands.sum::<usize>() < FULL_BATCH
-            && matches!(self.store, Store::Memory(_))
             && self.core.is_leader()
             && now.since(*self.held_since.get_or_insert(now)) < HOLD;
         if !holds {
@@ -364,15 +354,9 @@ impl Member {
 
     fn propose_batch(&mut self, io: &mut Io) {
         let batch = std::mem::take(&mut self.batch);
-        self.proposed += 1;
         let commands: usize = batch.iter().map(|one| one.commands.len()).sum();
         self.shared.metrics.batch_commands.record(commands as f64);
         self.handle(Input::Propose(batch), io);
-    }
-
-    /// A proposal has got its last outcome, and so have all before it.
-    pub(super) fn note_resolved(&mut self, waiting: &Waiting) {
-        self.resolved = self.resolved.max(waiting.batch);
     }
 
     /// Stamps are the leader's wall clock.
@@ -501,7 +485,14 @@ impl Member {
             .leaving
             .as_ref()
             .is_none_or(|leaving| leaving.keeps_place);
-        // Ends what waits, telling what surely is not done from what cannot be known.
+        // Ends what waits, telling what surely is not done from what cannot be known. The core never
+        // heard of what was held back.
+        for held in std::mem::take(&mut self.batch) {
+            if let Some(waiting) = self.proposals.try_remove(held.id as usize) {
+                let outcome = Outcome::NotDone(NotDone::Stopped);
+                self.machine.resolve(waiting.reply, outcome);
+            }
+        }
         drop(self.cutting.thaw());
         self.handle(Input::StorageFailed, io);
         let code = match over {

@@ -150,7 +150,6 @@ impl Member {
         let Some(waiting) = self.proposals.try_remove(id) else {
             return;
         };
-        self.note_resolved(&waiting);
         if matches!(outcome, Outcome::Committed { .. }) {
             let took = io.now.since(waiting.since);
             self.shared.metrics.commit_latency.record(took);
