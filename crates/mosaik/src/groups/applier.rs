@@ -43,6 +43,8 @@ use {
 const QUERIES: usize = 65_536;
 /// Bytes of messages of the state synchronisation that may wait.
 const SYNC_BYTES: usize = 64 << 20;
+/// What each of them counts for besides its own bytes.
+const SYNC_OVERHEAD: usize = 128;
 
 /// What a query's asker gets.
 pub(super) type Answer<M> = Result<QueryResultAt<M>, QueryError<M>>;
@@ -161,9 +163,13 @@ impl<M: StateMachine> Applier<M> {
         }
     }
 
-    /// Runs the replica until the group ends.
-    pub(super) async fn run(self: Arc<Self>, replica: Replica<M>) {
-        Runner::new(self, replica).run().await;
+    /// Runs the replica until the group ends. However that comes about, the queue is closed then,
+    /// also where the future was never polled.
+    pub(super) fn run(
+        self: Arc<Self>,
+        replica: Replica<M>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        Runner::new(self, replica).run()
     }
 
     fn close(&self) {
@@ -214,7 +220,7 @@ impl<M: StateMachine> Machine for Applier<M> {
     fn receive(&self, peer: PeerId, message: Bytes) {
         let room = {
             let mut queue = self.queue.lock();
-            queue.sync_bytes += message.len();
+            queue.sync_bytes += message.len() + SYNC_OVERHEAD;
             queue.sync_bytes <= SYNC_BYTES
         };
         if room {

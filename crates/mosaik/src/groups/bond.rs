@@ -188,6 +188,13 @@ impl BondsSender {
         removed
     }
 
+    /// Ends all there are, for the same reason.
+    pub(crate) fn end(&self, reason: &ApplicationClose) {
+        for bond in self.0.send_replace(Arc::default()).values() {
+            bond.set_closed(reason.clone());
+        }
+    }
+
     /// The bonds, as the users of a group with this machine see them.
     pub(crate) fn bonds<M: StateMachine>(&self) -> Bonds<M> {
         Bonds {

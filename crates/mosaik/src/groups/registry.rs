@@ -6,6 +6,7 @@ use {
         builder::GroupBuilder,
         config::{Config, Durability, GroupConfig},
         driver::{Command, Driver, Inbox, random, wall_clock},
+        error::Halted,
         handle::{Group, Inner as GroupInner},
         key::{GroupId, GroupKey},
         log_store::Storage,
@@ -35,6 +36,9 @@ use {
 /// and not applied yet, and be on the way to others. A log is cut where the core remembers the
 /// place, and gets rid of what it keeps there.
 const CACHE_BYTES: usize = 24 << 20;
+
+/// Why a group is refused that is joined with another machine already.
+const OTHER_MACHINE: &str = "this node has joined the group with a state machine of another type";
 
 /// What a group's core runs with on this node.
 fn core_config<M: StateMachine>(
@@ -69,7 +73,22 @@ struct Inner {
     /// Whether the node has a store.
     durable: bool,
     /// The handles there are, so that joining twice gives the same group.
-    joined: Mutex<HashMap<GroupId, Weak<dyn Any + Send + Sync>>>,
+    joined: Mutex<HashMap<GroupId, Joined>>,
+}
+
+/// A group that was joined, as long as there are handles of it.
+struct Joined {
+    group: Weak<dyn Any + Send + Sync>,
+    shared: Weak<Shared>,
+}
+
+impl Joined {
+    /// The group, unless it has ended: handles of one that was left or has stopped may outlive it.
+    fn live(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let group = self.group.upgrade()?;
+        let ended = *self.shared.upgrade()?.ended.borrow();
+        (!ended).then_some(group)
+    }
 }
 
 impl fmt::Debug for Groups {
@@ -134,19 +153,22 @@ impl Groups {
     {
         let id = *config.group_id();
         let mut joined = self.0.joined.lock();
-        let there = joined
-            .get(&id)
-            .and_then(Weak::upgrade)
-            .and_then(|group| group.downcast::<GroupInner<M>>().ok())
-            // Handles of a group that was left or has stopped may outlive it.
-            .filter(|group| !*group.shared.ended.borrow());
-        if let Some(there) = there {
-            return Group(there);
+        let refusal = match joined.get(&id).and_then(Joined::live) {
+            None => None,
+            Some(there) => match there.downcast::<GroupInner<M>>() {
+                Ok(there) => return Group(there),
+                // Its machine says that it is the same, and it is not.
+                Err(_) => Some(Halted::Other(OTHER_MACHINE.into())),
+            },
+        };
+        let refused = refusal.is_some();
+        let group = Arc::new(self.start_group(config, machine, storage, refusal));
+        if !refused {
+            let known: Arc<dyn Any + Send + Sync> = Arc::clone(&group) as _;
+            joined.retain(|_, joined| joined.group.strong_count() > 0);
+            let (group, shared) = (Arc::downgrade(&known), Arc::downgrade(&group.shared));
+            joined.insert(id, Joined { group, shared });
         }
-        let group = Arc::new(self.start_group(config, machine, storage));
-        let known: Arc<dyn Any + Send + Sync> = Arc::clone(&group) as _;
-        joined.retain(|_, group| group.strong_count() > 0);
-        joined.insert(id, Arc::downgrade(&known));
         Group(group)
     }
 
@@ -155,6 +177,7 @@ impl Groups {
         config: GroupConfig,
         machine: M,
         storage: impl Storage<M::Command>,
+        refusal: Option<Halted>,
     ) -> GroupInner<M> {
         let Inner {
             links,
@@ -196,8 +219,11 @@ impl Groups {
             machine: Arc::clone(&applier) as _,
             shared: Driven::new(Arc::clone(&shared)),
         };
-        // Without a driver the group ends here and now.
-        inbox.tell(Command::Join(Box::new(join)));
+        match refusal {
+            Some(why) => join.refuse(Some(why)),
+            // Without a driver the group ends here and now.
+            None => drop(inbox.tell(Command::Join(Box::new(join)))),
+        }
         GroupInner {
             slot,
             local,

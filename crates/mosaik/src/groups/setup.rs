@@ -13,7 +13,7 @@ use {
         store::Saved,
         when::{Leadership, Progress},
     },
-    crate::PeerId,
+    crate::{PeerId, network::close::Cancelled},
     bytes::Bytes,
     core::{fmt, ops::Deref},
     mosaik_primitives::Digest,
@@ -228,6 +228,8 @@ impl Deref for Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
+        // Those that were not ended in order.
+        self.0.bonds.end(&Cancelled::REASON.into());
         if !*self.0.ended.borrow() {
             self.0.end(None);
         }
@@ -243,6 +245,17 @@ pub(crate) struct Join {
     pub(crate) durable: bool,
     pub(crate) machine: Arc<dyn Machine>,
     pub(crate) shared: Driven,
+}
+
+impl Join {
+    /// Ends a group that does not start.
+    pub(crate) fn refuse(&self, why: Option<Halted>) {
+        if let Some(why) = &why {
+            tracing::error!(group = ?self.config.group_id(), %why, "group cannot start on this node");
+        }
+        self.shared.end(why);
+        self.machine.close();
+    }
 }
 
 impl fmt::Debug for Join {

@@ -69,7 +69,6 @@ impl<M: StateMachine> Runner<M> {
             }
             for work in work.drain(..) {
                 if matches!(work, Work::Close) {
-                    self.applier.close();
                     return;
                 }
                 if let Some(work) = self.hold(work) {
@@ -135,6 +134,10 @@ impl<M: StateMachine> Runner<M> {
                 asked.fail(QueryError::Overloaded);
             }
             Work::Query(asked) if is_torn => asked.fail(QueryError::Offline),
+            // What was not done has no need of the state.
+            Work::Resolve(reply, outcome) if !matches!(outcome, Outcome::Committed { .. }) => {
+                return Some(Work::Resolve(reply, outcome));
+            }
             Work::Apply(_) | Work::Resolve(..) | Work::Answer(_) => {
                 self.answers_held += usize::from(matches!(work, Work::Answer(_)));
                 self.held.push_back(work);
@@ -383,5 +386,16 @@ impl<M: StateMachine> Runner<M> {
         self.halted = Some(why.clone());
         let slot = self.applier.slot;
         self.applier.inbox.tell(Command::Halted { slot, why });
+    }
+}
+
+/// Whoever waits is told, also where the task is cancelled or has never run.
+impl<M: StateMachine> Drop for Runner<M> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "what applies commands has panicked";
+            self.halt(Halted::Other(why.into()));
+        }
+        self.applier.close();
     }
 }

@@ -9,7 +9,7 @@ use {
             ApplyContext, ConsensusConfig, Cursor, GroupConfig, GroupKey, Halted, InMemoryLogStore,
             StateMachine, StateSync, StateSyncProvider, StateSyncSession, SyncContext,
             SyncProviderContext, SyncSessionContext, Term,
-            driver::{Command, Propose, Settled},
+            driver::{Command, Propose, Settled, Wish},
             metrics::Metrics,
             replica::Outlet,
         },
@@ -36,6 +36,17 @@ enum Say {
     /// For providers.
     Please,
     Here(Vec<u32>),
+    Unreadable(Unreadable),
+}
+
+/// Panics where it is decoded.
+#[derive(Clone, Serialize)]
+struct Unreadable;
+
+impl<'de> Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("what cannot be read")
+    }
 }
 
 #[derive(Default)]
@@ -150,6 +161,7 @@ impl StateSyncSession for Taker {
 
 struct Node {
     applier: Arc<Applier<Sheet>>,
+    running: tokio::task::JoinHandle<()>,
     inbox: Arc<Inbox>,
     peer: PeerId,
 }
@@ -171,9 +183,10 @@ fn node() -> Node {
     let replica = Replica::new(machine, log, network, &config, outlet);
     let tasks = Tasks::default();
     let applier = Arc::new(Applier::new(7, Arc::clone(&inbox), shared, tasks));
-    tokio::spawn(Arc::clone(&applier).run(replica));
+    let running = tokio::spawn(Arc::clone(&applier).run(replica));
     Node {
         applier,
+        running,
         inbox,
         peer,
     }
@@ -302,6 +315,56 @@ async fn what_has_to_see_the_state_waits_for_a_session_that_changes_it() {
     else {
         panic!("{told:?}");
     };
+}
+
+#[tokio::test]
+async fn what_was_not_done_is_told_while_a_session_changes_the_state() {
+    let node = node();
+    node.synchronise(5);
+    node.say(&Say::Here(Vec::new()));
+    node.is_torn().await;
+    let mut committed = node.committed();
+    let (to, settled) = oneshot::channel();
+    let outcome = Outcome::NotDone(consensus::NotDone::Offline);
+    let reply = Reply::Applied { to, accepted: None };
+    node.applier.resolve(reply, outcome);
+    let settled = within("an outcome", settled).await.expect("told");
+    assert_eq!(settled.outcome, outcome);
+    assert!(committed.try_recv().is_err(), "it is not applied yet");
+}
+
+#[tokio::test]
+async fn a_panic_while_a_message_is_decoded_ends_the_bond_and_nothing_else() {
+    let node = node();
+    node.apply(1..=2);
+    node.say(&Say::Unreadable(Unreadable));
+    assert_eq!(numbers(node.weak().await), [1, 2]);
+    let told = node.told();
+    let [
+        Command::Wish {
+            wish: Wish::CloseBond { .. },
+            ..
+        },
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+}
+
+#[tokio::test]
+async fn an_applier_that_is_cancelled_leaves_nobody_waiting() {
+    let node = node();
+    node.synchronise(5);
+    node.say(&Say::Here(Vec::new()));
+    node.is_torn().await;
+    node.apply(1..=7);
+    let (settled, answer) = (node.committed(), node.strong());
+    node.is_torn().await;
+    node.running.abort();
+    assert!(within("the outcome", settled).await.is_err());
+    assert!(within("the answer", answer).await.is_err());
+    let late = node.weak().await;
+    assert!(matches!(late, Err(QueryError::GroupTerminated)), "{late:?}");
 }
 
 #[tokio::test]

@@ -217,8 +217,11 @@ impl Member {
     pub(super) fn on_wish(&mut self, wish: Wish, io: &mut Io) {
         match wish {
             Wish::Transfer(to) => {
-                let to = to.and_then(|peer| self.member_of(&peer));
-                self.handle(Input::Transfer(to), io);
+                let member = to.map(|peer| self.member_of(&peer));
+                // To one that is no member, nothing is handed over.
+                if member != Some(None) {
+                    self.handle(Input::Transfer(member.flatten()), io);
+                }
             }
             Wish::Recover => self.handle(Input::Recover, io),
             Wish::Leave { for_good } => self.leave(for_good, io),
@@ -485,6 +488,10 @@ impl Member {
             .leaving
             .as_ref()
             .is_none_or(|leaving| leaving.keeps_place);
+        if let Over::Halted(why) = over {
+            // Before those who wait are told: they say why.
+            self.shared.status.lock().halted = Some(why.clone());
+        }
         // Ends what waits, telling what surely is not done from what cannot be known. The core never
         // heard of what was held back.
         for held in std::mem::take(&mut self.batch) {

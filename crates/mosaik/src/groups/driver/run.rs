@@ -14,14 +14,14 @@ use {
         groups::{
             Config,
             error::Halted,
-            setup::Join,
+            setup::{Join, Machine},
             store::{self, Disk, Done, Opened, Store},
         },
         network::links::Links,
     },
     core::time::Duration,
     mosaik_primitives::{Digest, time::Instant},
-    mosaik_protocol::consensus::{NotDone, Outcome, Restored},
+    mosaik_protocol::consensus::{NotDone, Outcome, ReadOutcome, Restored},
     mosaik_storage::{DiskStore, StoreError},
     std::{
         collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -33,11 +33,24 @@ use {
 /// With so much to do in one step, the next one waits until everybody else has had a turn.
 const CROWD: usize = 8;
 
-/// Requests kept for a group that has not started yet; commands beyond that are handed back.
+/// Commands and reads kept for a group that has not started yet. More are refused.
 const STASHED: usize = 4_096;
 
-/// What was asked of a group that has not started yet.
-type Opening = Vec<Command>;
+/// A group that has not started yet.
+struct Opening {
+    machine: Arc<dyn Machine>,
+    /// What was asked of it.
+    stashed: Vec<Command>,
+}
+
+impl Opening {
+    fn new(join: &Join) -> Self {
+        Self {
+            machine: Arc::clone(&join.machine),
+            stashed: Vec::new(),
+        }
+    }
+}
 
 /// The driver of a node's groups.
 pub(crate) struct Driver {
@@ -57,7 +70,15 @@ pub(crate) struct Driver {
     pub(super) slots: Arc<AtomicU32>,
     pub(super) seen: Seen,
     catalog: watch::Receiver<Catalog>,
-    closing: Option<oneshot::Sender<()>>,
+    closing: Closing,
+}
+
+/// Whether the network is being closed.
+enum Closing {
+    No,
+    /// Every group is being left; who waits for that is told.
+    Leaving(oneshot::Sender<()>),
+    Left,
 }
 
 /// Refuses what comes when the driver has ended, however it ended.
@@ -105,7 +126,7 @@ impl Driver {
             dirty: BTreeSet::new(),
             slots,
             seen: Seen::default(),
-            closing: None,
+            closing: Closing::No,
         }
     }
 
@@ -151,9 +172,7 @@ impl Driver {
                     self.with(slot, |member, io| member.on_stored(done, io));
                 }
             }
-            for (_, join) in std::mem::take(&mut self.settling) {
-                self.open(join);
-            }
+            self.settle();
             if crowded {
                 // Those who were told something are about to ask for more: one step for all.
                 tokio::task::yield_now().await;
@@ -179,12 +198,9 @@ impl Driver {
             {
                 self.stash(slot, command);
             }
-            Command::Propose(propose) => {
-                let (slot, now) = (propose.slot, self.io.now);
-                // Without its group it is dropped, which tells its caller.
-                self.with(slot, |member, _| member.propose(propose, now));
-            }
+            Command::Propose(propose) => self.propose(propose),
             Command::Read { slot, question } => {
+                // Without its group it is dropped, which tells its caller.
                 self.with(slot, |member, io| member.read(question, io));
             }
             Command::Wish { slot, wish } => {
@@ -228,6 +244,7 @@ impl Driver {
                 if let Some(disk) = &mut self.io.disk {
                     disk.end_saving(&group);
                 }
+                self.settle();
                 self.with(slot, |member, io| member.on_saved(name, saved, io));
             }
             Command::Resolved { peer, slot } => {
@@ -244,19 +261,29 @@ impl Driver {
         }
     }
 
+    fn propose(&mut self, propose: Propose) {
+        if self.members.contains_key(&propose.slot) {
+            let now = self.io.now;
+            self.with(propose.slot, |member, _| member.propose(propose, now));
+        } else {
+            let outcome = Outcome::NotDone(NotDone::Stopped);
+            propose.reply.send(outcome);
+        }
+    }
+
     /// Starts a group, or keeps it until the one of the same id has left.
     fn join(&mut self, join: Box<Join>) {
         let id = *join.config.group_id();
-        if self.closing.is_some() {
-            refuse(&join, None);
+        if !matches!(self.closing, Closing::No) {
+            join.refuse(None);
             return;
         }
         match self.by_id.entry(id) {
             Entry::Occupied(_) => {
-                self.opening.insert(join.slot, Vec::new());
+                self.opening.insert(join.slot, Opening::new(&join));
                 if let Some(before) = self.waiting.insert(id, join) {
                     self.opening.remove(&before.slot);
-                    refuse(&before, None);
+                    before.refuse(None);
                 }
             }
             Entry::Vacant(free) => {
@@ -272,13 +299,13 @@ impl Driver {
             self.start(join, (Store::memory(), Restored::default(), 0));
             return;
         };
+        let opening = self.opening.entry(join.slot);
+        opening.or_insert_with(|| Opening::new(&join));
         if disk.is_busy(join.config.group_id()) {
-            self.opening.entry(join.slot).or_default();
             self.settling.insert(join.slot, join);
             return;
         }
         let mut reader = disk.reader();
-        self.opening.entry(join.slot).or_default();
         let inbox = Arc::clone(&self.io.inbox);
         self.io.spawn_blocking(move || {
             let (id, fresh) = (*join.config.group_id(), join.core.incarnation);
@@ -300,26 +327,51 @@ impl Driver {
                 self.start(join, (Store::Disk(log), restored, chunks));
             }
             Err(error) => {
-                self.by_id.remove(join.config.group_id());
                 self.opening.remove(&join.slot);
-                refuse(&join, Some(Halted::Storage(error.to_string().into())));
+                join.refuse(Some(Halted::Storage(error.to_string().into())));
+                self.free(join.config.group_id());
             }
         }
     }
 
     /// Keeps a request until its group has started.
     fn stash(&mut self, slot: Slot, command: Command) {
-        let Some(stashed) = self.opening.get_mut(&slot) else {
+        let Some(Opening { machine, stashed }) = self.opening.get_mut(&slot) else {
             return;
         };
+        let is_full = stashed.len() >= STASHED;
         match command {
-            _ if stashed.len() < STASHED => stashed.push(command),
-            Command::Propose(propose) => {
+            Command::Propose(propose) if is_full => {
                 let outcome = Outcome::NotDone(NotDone::Overloaded);
                 propose.reply.send(outcome);
             }
-            // Whoever waits for an answer learns that there is none.
-            _ => {}
+            Command::Read { question, .. } if is_full => {
+                machine.refuse(question, ReadOutcome::Overloaded);
+            }
+            // To leave once is enough, and is never too much.
+            Command::Wish {
+                wish: Wish::Leave { .. },
+                ..
+            } => stashed.push(command),
+            Command::Wish { .. } if is_full => {
+                tracing::warn!("a wish was dropped: too much is asked of a group that is starting");
+            }
+            _ => stashed.push(command),
+        }
+    }
+
+    /// Looks again at groups that waited for their former members' last writes.
+    fn settle(&mut self) {
+        for (_, join) in std::mem::take(&mut self.settling) {
+            self.open(join);
+        }
+    }
+
+    /// No group goes by this id any more: one that waited for that starts.
+    fn free(&mut self, id: &Digest) {
+        self.by_id.remove(id);
+        if let Some(join) = self.waiting.remove(id) {
+            self.join(join);
         }
     }
 
@@ -333,11 +385,12 @@ impl Driver {
                 self.read_catalog_for(slot, &id);
             }
             Err(NotStarted { join, error }) => {
-                self.by_id.remove(&id);
-                refuse(&join, Some(Halted::Other(error.to_string().into())));
+                join.refuse(Some(Halted::Other(error.to_string().into())));
+                self.free(&id);
             }
         }
-        for command in self.opening.remove(&slot).unwrap_or_default() {
+        let opening = self.opening.remove(&slot);
+        for command in opening.into_iter().flat_map(|opening| opening.stashed) {
             self.on_command(command);
         }
     }
@@ -346,7 +399,7 @@ impl Driver {
     fn close(&mut self, done: oneshot::Sender<()>) {
         for (_, join) in self.waiting.drain() {
             self.opening.remove(&join.slot);
-            refuse(&join, None);
+            join.refuse(None);
         }
         for slot in self.opening.keys().copied().collect::<Vec<_>>() {
             let wish = Wish::Leave { for_good: false };
@@ -356,7 +409,7 @@ impl Driver {
             member.leave(false, &mut self.io);
             self.dirty.insert(*slot);
         }
-        self.closing = Some(done);
+        self.closing = Closing::Leaving(done);
     }
 
     /// Does what is due.
@@ -390,28 +443,17 @@ impl Driver {
             };
             let id = *member.config.group_id();
             member.end(&over, &mut self.io);
-            self.by_id.remove(&id);
-            if let Some(join) = self.waiting.remove(&id) {
-                self.join(join);
-            }
+            self.free(&id);
         }
         if self.members.is_empty()
             && self.opening.is_empty()
-            && let Some(done) = self.closing.take()
+            && matches!(self.closing, Closing::Leaving(_))
+            && let Closing::Leaving(done) = std::mem::replace(&mut self.closing, Closing::Left)
         {
             // Whoever closes may have stopped waiting.
             let _ = done.send(());
         }
     }
-}
-
-/// A group that does not start.
-fn refuse(join: &Join, why: Option<Halted>) {
-    if let Some(why) = &why {
-        tracing::error!(group = ?join.config.group_id(), %why, "group cannot start on this node");
-    }
-    join.shared.end(why);
-    join.machine.close();
 }
 
 /// What the store has done.

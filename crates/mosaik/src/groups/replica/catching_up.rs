@@ -127,7 +127,11 @@ impl<M: StateMachine> Replica<M> {
         message: &[u8],
     ) -> Result<(), Halted> {
         let message = match Kind::of(message) {
-            Some((Kind::Program, said)) => deserialize::<Message<M::StateSync>>(said).ok(),
+            // The program's code, and a peer's bytes: a panic is the peer's violation as well.
+            Some((Kind::Program, said)) => {
+                let decode = || deserialize::<Message<M::StateSync>>(said).ok();
+                guarded("decoding a message", decode).ok().flatten()
+            }
             Some((Kind::Digest, said)) if self.on_digest(peer, said) => return Ok(()),
             Some((Kind::Digest, _)) | None => None,
         };

@@ -100,7 +100,7 @@ impl<M: StateMachine> Replica<M> {
         let mut bytes = 0;
         let mut undecodable = None;
         let applied = self.committed().index();
-        'entries: for committed in entries {
+        for committed in entries {
             bytes += committed.entry.body.len();
             if committed.count == 0 {
                 continue;
@@ -113,18 +113,24 @@ impl<M: StateMachine> Replica<M> {
             let numbered = encoded
                 .iter()
                 .zip(Index::from(committed.before).as_u64() + 1..);
-            for (command, _) in numbered.filter(|(_, index)| applied < *index) {
-                match M::Command::decode(&command) {
-                    Ok(command) => commands.push(Committed {
+            let wanted = numbered.filter(|(_, index)| applied < *index);
+            // The program's code: those before the one at which it panics are applied all the same.
+            let decoded = catch_unwind(AssertUnwindSafe(|| {
+                for (command, _) in wanted {
+                    let command = M::Command::decode(&command).map_err(|why| why.to_string())?;
+                    commands.push(Committed {
                         command,
                         term,
                         time,
-                    }),
-                    Err(error) => {
-                        undecodable = Some(error.to_string());
-                        break 'entries;
-                    }
+                    });
                 }
+                Ok::<(), String>(())
+            }));
+            let decoded = decoded
+                .unwrap_or_else(|panic| Err(format!("decoding panicked: {}", panic_text(&*panic))));
+            if let Err(why) = decoded {
+                undecodable = Some(why);
+                break;
             }
         }
         self.check_gapless(entries, commands.is_empty())?;
