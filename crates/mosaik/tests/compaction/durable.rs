@@ -181,6 +181,34 @@ async fn a_state_that_takes_long_to_save_holds_up_nothing_but_its_group() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_joined_again_while_its_state_is_still_being_saved_starts_when_that_has_ended() {
+    static SAVES: AtomicBool = AtomicBool::new(false);
+    static MAY_END: AtomicBool = AtomicBool::new(false);
+    let (network, directory) = (network_id(), Directory::new());
+    let node = on_disk(network, &directory.0, None).await;
+    let member = join_saving(&node, 0, || {
+        SAVES.store(true, SeqCst);
+        while !MAY_END.load(SeqCst) {
+            std::thread::sleep(core::time::Duration::from_millis(5));
+        }
+        Ok(())
+    });
+    within("online", member.group.when().online()).await;
+    let padding = || vec![7; super::ledger::PADDING];
+    let commands: Vec<_> = (0..MANY)
+        .map(|value| member.group.execute((value, padding())))
+        .collect();
+    until("it is being saved", || SAVES.load(SeqCst)).await;
+    let ended = member.group.ended();
+    drop((member, commands));
+    within("left", ended).await;
+    let again = join(&node, true);
+    MAY_END.store(true, SeqCst);
+    within("online", again.group.when().online()).await;
+    assert_eq!(again.ledger().await, Ledger::of(0..MANY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_that_could_not_be_saved_is_saved_another_time() {
     static TRIED: AtomicU64 = AtomicU64::new(0);
     let (network, directory) = (network_id(), Directory::new());
