@@ -31,6 +31,8 @@ const HELD_BYTES: u64 = 64 << 20;
 /// Messages kept for a core that must not be told anything for the moment. More are dropped, as
 /// if the network had.
 const DEFERRED_MESSAGES: usize = 1_024;
+/// Bytes of them.
+const DEFERRED_BYTES: usize = 64 << 20;
 
 /// What the store is being given.
 #[derive(Debug)]
@@ -82,6 +84,8 @@ pub(super) struct Cutting {
     reached: Option<Box<SnapshotMeta>>,
     /// What came while the core must not be told anything; `None` when it may.
     deferred: Option<VecDeque<Input>>,
+    /// Bytes of the messages in it.
+    deferred_bytes: usize,
 }
 
 impl Cutting {
@@ -115,6 +119,15 @@ impl Cutting {
         self.deferred.is_some()
     }
 
+    /// Whether a message of so many bytes finds room, where it would have to be kept.
+    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+        let fits = self.deferred_bytes + bytes <= DEFERRED_BYTES;
+        if self.is_frozen() && fits {
+            self.deferred_bytes += bytes;
+        }
+        !self.is_frozen() || fits
+    }
+
     /// Keeps what came for a core that must not be told anything; hands it back where it may.
     pub(super) fn defer(&mut self, input: Input) -> Option<Input> {
         let Some(deferred) = &mut self.deferred else {
@@ -129,6 +142,7 @@ impl Cutting {
 
     /// What was kept.
     pub(super) fn thaw(&mut self) -> VecDeque<Input> {
+        self.deferred_bytes = 0;
         self.deferred.take().unwrap_or_default()
     }
 

@@ -296,11 +296,16 @@ impl Member {
         let metrics = &self.shared.metrics;
         metrics.messages_received.increment(1);
         metrics.bytes_received.increment(message.len() as u64);
+        let bytes = message.len();
+        if !self.cutting.takes(bytes) {
+            metrics.messages_dropped.increment(1);
+            return Ok(());
+        }
         let message = Message::decode(message).map_err(|_| "a message that cannot be read")?;
         if message.from.peer != key {
             return Err("a message in another's name");
         }
-        let next = self.pacing.take(message, io.now);
+        let next = self.pacing.take(message, bytes, io.now);
         self.receive(next, io);
         Ok(())
     }

@@ -27,6 +27,8 @@ const WORKS: Duration = Duration::from_millis(100);
 /// Messages kept of one member. Its core has fewer appends under way, so this is a member that does not
 /// behave: it is not paced.
 const HELD: usize = 256;
+/// Bytes of them. What takes room is what it forwards, which waits for no acknowledgement.
+const HELD_BYTES: usize = 16 << 20;
 /// Appends of which it is remembered how large they were.
 const SENT: usize = 256;
 
@@ -35,7 +37,9 @@ const SENT: usize = 256;
 struct Paced {
     /// Appends under way: the last entry, and the bytes of all.
     sent: VecDeque<(LogIndex, usize)>,
-    held: VecDeque<Message>,
+    /// Messages, and their bytes.
+    held: VecDeque<(Message, usize)>,
+    held_bytes: usize,
     /// It votes now, or is no member any more: what is held goes on at once.
     is_over: bool,
 }
@@ -108,12 +112,14 @@ impl Pacing {
         }
     }
 
-    /// A message has come. `None` where it is held back, to be asked for by [`Pacing::next`].
-    pub(super) fn take(&mut self, message: Message, now: Instant) -> Option<Message> {
+    /// A message of so many bytes has come. `None` where it is held back, to be asked for by
+    /// [`Pacing::next`].
+    pub(super) fn take(&mut self, message: Message, bytes: usize, now: Instant) -> Option<Message> {
         let Some(paced) = self.peers.get_mut(&message.from.peer) else {
             return Some(message);
         };
-        paced.held.push_back(message);
+        paced.held.push_back((message, bytes));
+        paced.held_bytes += bytes;
         self.next(now)
     }
 
@@ -122,11 +128,12 @@ impl Pacing {
         self.refill(now);
         let free = self.worked.is_none_or(|at| now.since(at) > WORKS);
         for paced in self.peers.values_mut() {
-            let Some(message) = paced.held.front() else {
+            let Some((message, bytes)) = paced.held.front() else {
                 continue;
             };
             let cost = paced.cost(message);
-            let is_paced = !free && !paced.is_over && paced.held.len() <= HELD;
+            let fits = paced.held.len() <= HELD && paced.held_bytes <= HELD_BYTES;
+            let is_paced = !free && !paced.is_over && fits;
             if is_paced && cost > 0 && self.allowed < 0.0 {
                 continue;
             }
@@ -134,7 +141,8 @@ impl Pacing {
                 paced.sent.retain(|(sent, _)| *sent > upto);
             }
             self.allowed -= cost as f64;
-            return paced.held.pop_front();
+            paced.held_bytes -= bytes;
+            return paced.held.pop_front().map(|(message, _)| message);
         }
         None
     }
@@ -233,7 +241,7 @@ mod tests {
             if sent < acknowledged + 8 {
                 sent += 1;
                 pacing.note_sent(&append(id, sent));
-                out = pacing.take(ack(id, sent), at(millis));
+                out = pacing.take(ack(id, sent), 20, at(millis));
             }
             while let Some(message) = out.or_else(|| pacing.next(at(millis))) {
                 acknowledged = super::acknowledged(&message).expect("an acknowledgement").0;
@@ -267,7 +275,7 @@ mod tests {
             let mut went = 0;
             for index in 1..=20 {
                 pacing.note_sent(&append(1, index));
-                went += u64::from(pacing.take(ack(1, index), at(0)).is_some());
+                went += u64::from(pacing.take(ack(1, index), 20, at(0)).is_some());
             }
             assert!(went < 10, "{went} went at once");
             assert!(pacing.next(at(1)).is_none());
@@ -301,8 +309,13 @@ mod tests {
         pacing.allowed = -1e12;
         for _ in 0..10 * HELD {
             pacing.note_sent(&append(1, 1));
-            pacing.take(ack(1, 1), at(0));
+            pacing.take(ack(1, 1), 20, at(0));
         }
         assert!(pacing.peers[&peer(1)].held.len() <= HELD);
+        for _ in 0..8 {
+            pacing.take(ack(1, 1), HELD_BYTES / 4, at(0));
+            while pacing.next(at(0)).is_some() {}
+        }
+        assert!(pacing.peers[&peer(1)].held_bytes <= HELD_BYTES);
     }
 }
