@@ -1,13 +1,32 @@
-//! How others see a network that closes while a reader stands still.
+//! What others get of a network that closes while a reader stands still, and how they see it.
 
 mod support;
 
 use {
-    futures::{FutureExt, SinkExt},
-    mosaik::{discovery::Event, primitives::Limits, streams::Producer},
+    futures::{FutureExt, SinkExt, StreamExt},
+    mosaik::{
+        Digest, Network,
+        discovery::Event,
+        primitives::Limits,
+        streams::{Consumer, Producer, consumer::ConsumerEvent},
+    },
     std::time::{Duration, Instant},
     support::{isolated, network_id, node, node_knowing, patience, until, within},
 };
+
+/// A node that takes little of what its programs do not read.
+async fn reading_little(id: Digest, peer: &Network) -> Network {
+    let mut limits = Limits::default();
+    limits.consumer_items = 4;
+    limits.consumer_bytes = 64 << 10;
+    let discovery = mosaik::discovery::Config::builder().with_bootstrap(peer.local().addr());
+    isolated(id)
+        .with_limits(limits)
+        .with_discovery(discovery)
+        .build()
+        .await
+        .unwrap()
+}
 
 /// Sends until nothing more is taken; answers how many were.
 async fn fill(producer: &mut Producer<Vec<u8>>) -> usize {
@@ -26,16 +45,7 @@ async fn fill(producer: &mut Producer<Vec<u8>>) -> usize {
 async fn a_stalled_reader_does_not_keep_a_closing_node_from_being_missed() {
     let id = network_id();
     let a = node(id).await;
-    let mut limits = Limits::default();
-    limits.consumer_items = 4;
-    limits.consumer_bytes = 64 << 10;
-    let discovery = mosaik::discovery::Config::builder().with_bootstrap(a.local().addr());
-    let b = isolated(id)
-        .with_limits(limits)
-        .with_discovery(discovery)
-        .build()
-        .await
-        .unwrap();
+    let b = reading_little(id, &a).await;
     let c = node_knowing(id, &a).await;
     let mut stalled = a
         .streams()
@@ -80,5 +90,66 @@ async fn a_stalled_reader_does_not_keep_a_closing_node_from_being_missed() {
     while let Some(event) = events.recv().now_or_never() {
         let back = matches!(event, Ok(Event::PeerDiscovered(entry)) if *entry.id() == a_id);
         assert!(!back, "a node that left is not back");
+    }
+}
+
+/// Accepts more than the transport holds, lets the producer go, and then the network.
+async fn send_and_leave(network: Network, mut producer: Producer<Vec<u8>>, closes: bool) -> u64 {
+    const ITEMS: u64 = 64;
+    within("online", producer.when().online()).await;
+    for number in 0..ITEMS {
+        let item = [&number.to_le_bytes()[..], &vec![0; 64 << 10]].concat();
+        within("send", producer.send(item)).await.unwrap();
+    }
+    drop(producer);
+    if closes {
+        tokio::spawn(network.close());
+    } else {
+        drop(network);
+    }
+    ITEMS
+}
+
+/// Reads to the end of its only subscription; answers how many items came, and why it ended.
+async fn read_all(consumer: &mut Consumer<Vec<u8>>) -> (u64, String) {
+    let mut events = consumer.events();
+    let mut got = 0u64;
+    let reason = loop {
+        tokio::select! {
+            biased;
+            item = consumer.recv() => {
+                assert_eq!(item.unwrap()[..8], got.to_le_bytes());
+                got += 1;
+            }
+            event = events.next() => {
+                if let Some(ConsumerEvent::Disconnected { reason, .. }) = event {
+                    break String::from_utf8_lossy(&reason.reason).into_owned();
+                }
+            }
+        }
+    };
+    while consumer.try_recv().is_ok() {
+        got += 1;
+    }
+    (got, reason)
+}
+
+/// Closing looked after the producers that were still held, and after no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_producer_accepted_arrives_though_it_is_dropped_before_its_network() {
+    for (closes, lossy) in [(true, false), (true, true), (false, false)] {
+        let id = network_id();
+        let a = node(id).await;
+        let b = reading_little(id, &a).await;
+        let builder = a.streams().producer().disconnect_lagging(lossy);
+        let producer = builder.build().unwrap();
+        let mut consumer = b.streams().consume();
+        let sent = send_and_leave(a, producer, closes).await;
+        let (got, reason) = within("the end", read_all(&mut consumer)).await;
+        assert_eq!(
+            (got, reason.as_str()),
+            (sent, "Success"),
+            "closes: {closes}"
+        );
     }
 }

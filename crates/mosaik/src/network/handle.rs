@@ -161,9 +161,9 @@ impl Network {
 
     /// Leaves the network.
     ///
-    /// Consumers end at once. While producers hand over what they accepted (for at most 5 s),
-    /// groups are left and the departure is announced; then every link is closed. Resolves when
-    /// every task and socket of the network is gone.
+    /// Consumers end at once. While what producers accepted is handed over, also by those that were
+    /// dropped before (for at most 5 s), groups are left and the departure is announced; then every
+    /// link is closed. Resolves when every task and socket of the network is gone.
     /// Handles that outlive it answer that they are closed.
     pub async fn close(mut self) {
         let Some(running) = self.running.take() else {

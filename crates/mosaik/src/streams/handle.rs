@@ -15,7 +15,7 @@ use {
     mosaik_primitives::ShortFmtExt,
     parking_lot::Mutex,
     std::{collections::HashMap, sync::Arc},
-    tokio_util::sync::CancellationToken,
+    tokio_util::{sync::CancellationToken, task::TaskTracker},
 };
 
 /// Makes producers and consumers. Cheap to clone.
@@ -29,6 +29,9 @@ pub(super) struct Inner {
     /// The producers of this node. A stream carries one type; should a program produce two
     /// types under one id, subscribers get the first.
     pub(super) producers: Mutex<HashMap<StreamId, Vec<(TypeId, Registered)>>>,
+    /// Has a token for every subscription that is served: a producer's writers go on when its
+    /// last handle is dropped, and the producer is not found here any more.
+    pub(super) served: TaskTracker,
     /// Ends every consumer, and says that no producer can be opened any more.
     pub(super) closing: CancellationToken,
 }
@@ -46,6 +49,7 @@ impl Streams {
             discovery: discovery.clone(),
             config,
             producers: Mutex::default(),
+            served: TaskTracker::new(),
             closing: CancellationToken::new(),
         }));
         // The links must not keep the streams, which keep the links.
@@ -62,7 +66,7 @@ impl Streams {
     }
 
     /// Ends every consumer at once, closes every producer, and waits until subscribers have all
-    /// that was accepted.
+    /// that was accepted, by producers that were dropped before as well.
     pub(crate) async fn close(&self) {
         // Producers that are opened later are closed from the start.
         self.0.closing.cancel();
@@ -77,9 +81,8 @@ impl Streams {
         for producer in &producers {
             producer.close();
         }
-        for producer in &producers {
-            producer.drained().await;
-        }
+        self.0.served.close();
+        self.0.served.wait().await;
     }
 
     pub(super) fn local_id(&self) -> PeerId {

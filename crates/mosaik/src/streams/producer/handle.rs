@@ -33,7 +33,8 @@ use {
 ///
 /// Clones send to the same stream; items of one clone keep their order. When the last clone is
 /// dropped, consumers get what was accepted and then the end of the stream, as
-/// [`disconnect_lagging`](super::Builder::disconnect_lagging) says.
+/// [`disconnect_lagging`](super::Builder::disconnect_lagging) says. Closing or dropping the network
+/// waits for that as well, for at most 5 seconds.
 ///
 /// As a [`Sink`], `send` waits while the producer is offline or its buffer is full. It resolves
 /// when the item is accepted into the buffer; `flush` adds nothing to that, `close` waits until

@@ -92,7 +92,10 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
         greeting,
         expiration,
     } = admitted;
+    // Closing waits for it, so it is there before the subscription is and goes after it.
+    let served = streams.0.served.token();
     let Some(mut subscription) = shared.subscribe(incoming.peer, &criteria, greeting.resume) else {
+        drop(served);
         shared.meter.rejected.increment(1);
         return incoming.refuse(NoCapacity).await;
     };

@@ -42,11 +42,6 @@ impl Registered {
     pub(in crate::streams) fn close(&self) {
         self.shared.close();
     }
-
-    /// Resolves when the producer has closed and every subscription has ended.
-    pub(in crate::streams) async fn drained(&self) {
-        self.shared.drained().await;
-    }
 }
 
 /// What of a producer does not depend on its datum.
