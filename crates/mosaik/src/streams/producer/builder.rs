@@ -132,9 +132,10 @@ impl<'s, D: Datum> Builder<'s, D> {
 
     /// What happens to a consumer that does not keep up. Default: `true`.
     ///
-    /// With `true`, one that takes nothing for a while, or that is a whole buffer behind while
-    /// others keep up, is disconnected with `TooSlow`; when it comes back it is told how many
-    /// items it missed. With `false` the slowest consumer sets the pace and nothing is lost.
+    /// With `true`, one that takes nothing for 2 seconds, not a part of an item either, or that is a
+    /// whole buffer behind for a quarter of a second while others keep up, is disconnected with
+    /// `TooSlow`; when it comes back it is told how many items it missed. Both count only while
+    /// senders find no room. With `false` the slowest consumer sets the pace and nothing is lost.
     ///
     /// When the last handle is dropped, consumers get what was accepted before. With `true`, one
     /// that takes nothing of it for 5 seconds is disconnected, and what it has not taken is lost;

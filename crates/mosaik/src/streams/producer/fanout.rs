@@ -14,7 +14,10 @@ use {
     core::task::Waker,
     std::{
         collections::{BTreeMap, VecDeque},
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
     },
     tokio::sync::Notify,
 };
@@ -57,8 +60,25 @@ struct Subscription {
     own_offered: u64,
     waker: Option<Waker>,
     cut: Option<Reason>,
-    /// Wakes its writer out of a write that waits for the peer.
-    interrupt: Arc<Notify>,
+    /// Bytes of the batches that its writer has handed over whole.
+    passed_bytes: u64,
+    line: Arc<Line>,
+}
+
+/// What a subscription's writer and the queue tell each other without the queue's lock.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Wakes the writer out of a write that waits for the peer.
+    pub(super) interrupt: Notify,
+    written_bytes: AtomicU64,
+}
+
+impl Line {
+    /// The transport has taken this much more, be it a part of an item.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 impl Subscription {
@@ -103,10 +123,14 @@ pub(super) struct Fanout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) id: SubscriptionId,
-    /// Items it has not taken.
+    /// Items it has not taken whole.
     pub(super) lag: usize,
-    /// Items it has taken.
-    pub(super) taken: u64,
+    /// Those items, bytes.
+    pub(super) lag_bytes: usize,
+    /// How much of them the transport has taken, bytes.
+    pub(super) part_bytes: usize,
+    /// What the transport has taken of all items, bytes.
+    pub(super) taken_bytes: u64,
 }
 
 impl Fanout {
@@ -246,11 +270,11 @@ impl Fanout {
         &mut self,
         selects: bool,
         history: VecDeque<Bytes>,
-    ) -> (SubscriptionId, Arc<Notify>) {
+    ) -> (SubscriptionId, Arc<Line>) {
         self.seal();
         let id = self.next_id;
         self.next_id += 1;
-        let interrupt = Arc::new(Notify::new());
+        let line = Arc::<Line>::default();
         if selects {
             self.selecting += 1;
         } else {
@@ -265,10 +289,11 @@ impl Fanout {
             selects,
             waker: None,
             cut: None,
-            interrupt: Arc::clone(&interrupt),
+            passed_bytes: 0,
+            line: Arc::clone(&line),
         };
         self.subscriptions.insert(id, subscription);
-        (id, interrupt)
+        (id, line)
     }
 
     /// Removes a subscription; returns how many items were ever offered to it.
@@ -377,6 +402,7 @@ impl Fanout {
         let Some(subscription) = self.subscriptions.get_mut(&id) else {
             return;
         };
+        subscription.passed_bytes += batch.bytes as u64;
         for frame in subscription.own.drain(..batch.own) {
             subscription.own_bytes -= frame.len();
         }
@@ -408,7 +434,7 @@ impl Fanout {
                 self.parked -= 1;
                 wake.push(waker);
             }
-            subscription.interrupt.notify_one();
+            subscription.line.interrupt.notify_one();
         }
     }
 
@@ -466,11 +492,13 @@ impl Fanout {
             } else {
                 self.head - one.cursor
             };
-            let lag = shared as usize + one.own.len();
+            let taken_bytes = one.line.written_bytes.load(Ordering::Relaxed);
             Standing {
                 id: *id,
-                lag,
-                taken: one.offered(self.head) - lag as u64,
+                lag: shared as usize + one.own.len(),
+                lag_bytes: self.waiting_bytes(*id),
+                part_bytes: taken_bytes.saturating_sub(one.passed_bytes) as usize,
+                taken_bytes,
             }
         };
         self.subscriptions.iter().map(standing).collect()

@@ -3,6 +3,8 @@
 //! A consumer is too slow when senders find no room because of it, and either it took nothing
 //! for [`STUCK`], or it stayed a whole buffer behind for [`BEHIND`] while others kept up. One
 //! that is no faster than all the others sets the pace instead: cutting it would help nobody.
+//! What it took is counted in bytes, as the transport takes them: an item may be so large that
+//! the fastest consumer needs long for it.
 
 use {
     super::{
@@ -18,8 +20,11 @@ use {
 
 /// How often the queue is looked at while senders find no room.
 const LOOK: Duration = Duration::from_millis(50);
-/// Looks without taking anything after which a consumer that holds others up is cut: 250 ms.
-const STUCK: u32 = 5;
+/// Looks without taking anything after which a consumer that holds senders up is cut: 2 s. One
+/// that reads as fast as its connection allows makes room at the transport for an eighth of its
+/// window at a time, 80 KiB, the first time after several round trips; that takes longer than a
+/// moment where the path is long or narrow. While others keep up, [`BEHIND`] decides earlier.
+const STUCK: u32 = 40;
 /// Looks at a whole buffer behind the others after which a consumer is cut: 250 ms. Less would
 /// cut off who was only not scheduled for a moment.
 const BEHIND: u32 = 5;
@@ -41,7 +46,7 @@ pub(super) fn spawn(streams: &Streams, shared: &Arc<Shared>) {
 /// What the referee remembers of a subscription between two looks.
 #[derive(Clone, Copy, Default)]
 struct Record {
-    taken: u64,
+    taken_bytes: u64,
     stuck: u32,
     behind: u32,
 }
@@ -63,18 +68,20 @@ impl Referee {
             let holds_up = one.lag > 0 && one.lag >= buffer - buffer / 4;
             let known = self.0.get(&one.id);
             let mut record = known.copied().unwrap_or_default();
-            let moved = known.is_none_or(|known| known.taken != one.taken);
+            let moved = known.is_none_or(|known| known.taken_bytes != one.taken_bytes);
             record.stuck = if holds_up && !moved {
                 record.stuck + 1
             } else {
                 0
             };
-            record.behind = if holds_up && someone_keeps_up {
+            // Who has more than half of it is not a whole buffer behind, though no item is whole.
+            let has_half = one.part_bytes > one.lag_bytes / 2;
+            record.behind = if holds_up && someone_keeps_up && !has_half {
                 record.behind + 1
             } else {
                 0
             };
-            record.taken = one.taken;
+            record.taken_bytes = one.taken_bytes;
             if record.stuck >= STUCK || record.behind >= BEHIND {
                 slow.push(one.id);
             } else {
@@ -158,8 +165,15 @@ pub(super) fn look_again(
 mod tests {
     use super::*;
 
+    /// Items of a hundred bytes.
     fn one(id: u64, lag: usize, taken: u64) -> Standing {
-        Standing { id, lag, taken }
+        Standing {
+            id,
+            lag,
+            lag_bytes: 100 * lag,
+            part_bytes: 0,
+            taken_bytes: 100 * taken,
+        }
     }
 
     #[test]
@@ -179,6 +193,21 @@ mod tests {
             assert!(referee.look(&standings).is_empty());
         }
         assert_eq!(referee.look(&[one(1, 100, 500), one(2, 10, 590)]), [1]);
+    }
+
+    #[test]
+    fn who_is_in_the_middle_of_an_item_is_neither_stuck_nor_a_buffer_behind() {
+        let mut referee = Referee::default();
+        for turn in 0..100 {
+            let large = Standing {
+                id: 1,
+                lag: 1,
+                lag_bytes: 1_000_000,
+                part_bytes: 500_001 + turn,
+                taken_bytes: 500_001 + turn as u64,
+            };
+            assert!(referee.look(&[large, one(2, 0, 10_000)]).is_empty());
+        }
     }
 
     #[test]

@@ -180,10 +180,6 @@ impl Run {
         for standing in self.fanout.standings() {
             let expected = &self.model[&standing.id];
             assert_eq!(standing.lag, expected.items.len());
-            assert_eq!(
-                standing.taken,
-                expected.offered - expected.items.len() as u64
-            );
             // One item more than the bound: the ring counts from the slowest.
             assert!(standing.lag <= ITEMS + 4, "bounded, history aside");
         }

@@ -5,7 +5,7 @@ use {
         absence::{Absences, Missed, Selecting},
         admission::Admissions,
         builder::ProducerConfig,
-        fanout::{Batch, Capacity, Fanout, FrameSource, SubscriptionId},
+        fanout::{Batch, Capacity, Fanout, FrameSource, Line, SubscriptionId},
     },
     crate::{
         PeerId,
@@ -119,8 +119,7 @@ pub(super) struct Subscription {
     pub(super) shared: Arc<Shared>,
     pub(super) id: SubscriptionId,
     pub(super) peer: PeerId,
-    /// Wakes the writer out of a write that waits for the peer.
-    pub(super) interrupt: Arc<Notify>,
+    pub(super) line: Arc<Line>,
     /// Where in the producer's order it begins, what was missed before it included.
     pub(super) start: u64,
     /// Items missed since the subscription that this one continues.
@@ -281,7 +280,7 @@ impl Shared {
         let history = state.history.last(wanted, &mut selector, self.matches);
         let before = history.len() as u64 + missed.at_least();
         let start = state.fanout.head().saturating_sub(before);
-        let (id, interrupt) = state.fanout.subscribe(selects, history);
+        let (id, line) = state.fanout.subscribe(selects, history);
         if selects {
             state.selecting.push(Selecting {
                 id,
@@ -295,7 +294,7 @@ impl Shared {
             shared,
             id,
             peer,
-            interrupt,
+            line,
             start,
             missed,
             may_return: true,

@@ -93,7 +93,7 @@ pub(super) async fn run(
 /// Resolves when the subscription is cut, in the middle of a write as well.
 async fn cut(subscription: &Subscription) -> Ended {
     loop {
-        subscription.interrupt.notified().await;
+        subscription.line.interrupt.notified().await;
         if let Some(reason) = subscription.shared.cut_reason(subscription.id) {
             return Ended::Cut(reason);
         }
@@ -214,7 +214,7 @@ async fn hand_over(
     let mut rest = chunks.as_mut_slice();
     while !rest.is_empty() {
         match unless_stuck(&subscription.shared, send.write_many_chunks(&mut rest)).await? {
-            Ok(_) => {}
+            Ok(bytes) => subscription.line.wrote(bytes),
             Err(WriteError::Stopped(_)) => return Err(Ended::Left),
             Err(_) => return Err(Ended::Lost),
         }
