@@ -28,13 +28,15 @@ pub(super) enum ReaderError {
     Truncated,
 }
 
-/// What one read yielded besides items.
+/// How far a read came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// Items, in the batch.
-    Items,
+    /// There may be more to parse.
+    More,
     /// Items in the batch came before this.
     Control(Control),
+    /// All that was fetched is parsed.
+    Parsed,
     /// The transport's stream is finished.
     Finished,
 }
@@ -61,31 +63,37 @@ impl Reader {
         }
     }
 
-    /// Reads what there is into `batch`, waiting for something if there is nothing.
-    ///
-    /// Dropping the future loses nothing.
-    pub(super) async fn read<D: Datum>(
+    /// Decodes items that were fetched into `batch`, until it has `max_items`.
+    pub(super) fn parse<D: Datum>(
         &mut self,
         batch: &mut Batch<D>,
+        max_items: usize,
     ) -> Result<Read, ReaderError> {
-        loop {
-            while let Some(at) = self.unparsed.next() {
-                let chunk = &mut self.chunks[at];
-                if let Some(control) = self.parser.parse(chunk, batch)? {
-                    // The rest of the chunk is parsed at the next call.
-                    self.unparsed.start = at;
-                    return Ok(Read::Control(control));
-                }
+        while let Some(at) = self.unparsed.next() {
+            let chunk = &mut self.chunks[at];
+            let control = self.parser.parse(chunk, batch, max_items)?;
+            if control.is_none() && batch.len() < max_items {
+                continue;
             }
-            if !batch.is_empty() {
-                return Ok(Read::Items);
+            // The rest of the chunk is parsed at the next call.
+            self.unparsed.start = at;
+            return Ok(control.map_or(Read::More, Read::Control));
+        }
+        Ok(Read::Parsed)
+    }
+
+    /// Fetches what has arrived, waiting for something if there is nothing.
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn fetch(&mut self) -> Result<Read, ReaderError> {
+        self.chunks.resize(CHUNKS, Bytes::new());
+        match self.recv.read_many_chunks(&mut self.chunks).await? {
+            Some(count) => {
+                self.unparsed = 0..count;
+                Ok(Read::More)
             }
-            self.chunks.resize(CHUNKS, Bytes::new());
-            match self.recv.read_many_chunks(&mut self.chunks).await? {
-                Some(count) => self.unparsed = 0..count,
-                None if self.parser.partial.is_empty() => return Ok(Read::Finished),
-                None => return Err(ReaderError::Truncated),
-            }
+            None if self.parser.partial.is_empty() => Ok(Read::Finished),
+            None => Err(ReaderError::Truncated),
         }
     }
 
@@ -105,12 +113,13 @@ struct Parser {
 }
 
 impl Parser {
-    /// Decodes the items of `chunk` into `batch` up to the next control frame, consuming what
-    /// was parsed.
+    /// Decodes the items of `chunk` into `batch` up to the next control frame or until it has
+    /// `max_items`, consuming what was parsed.
     fn parse<D: Datum>(
         &mut self,
         chunk: &mut Bytes,
         batch: &mut Batch<D>,
+        max_items: usize,
     ) -> Result<Option<Control>, ReaderError> {
         if !self.partial.is_empty()
             && let Some(control) = self.complete(chunk, batch)?
@@ -123,7 +132,7 @@ impl Parser {
         let mut at = 0;
         let control = loop {
             let rest = &chunk[at..];
-            if rest.is_empty() {
+            if rest.is_empty() || batch.len() >= max_items {
                 break None;
             }
             match frame::parse(rest, self.max_item_bytes)? {
@@ -186,7 +195,7 @@ pub(in crate::streams) fn parse_all(bytes: &[u8], chunk_bytes: usize) -> bool {
     bytes.chunks(chunk_bytes).all(|piece| {
         let mut chunk = Bytes::copy_from_slice(piece);
         while !chunk.is_empty() {
-            if parser.parse(&mut chunk, &mut batch).is_err() {
+            if parser.parse(&mut chunk, &mut batch, usize::MAX).is_err() {
                 return false;
             }
             assert!(parser.partial.len() <= parser.max_item_bytes + frame::MAX_PREFIX);
@@ -221,6 +230,7 @@ mod tests {
             items in proptest::collection::vec(".{0,300}", 0..20),
             sizes in proptest::collection::vec(1usize..200, 1..50),
             control_at in 0usize..20,
+            max_items in 1usize..30,
         ) {
             let control = Control::Missed(1_000);
             let at = control_at.min(items.len());
@@ -230,20 +240,24 @@ mod tests {
 
             let mut parser = Parser { partial: Vec::new(), max_item_bytes: 4096 };
             let mut batch = Batch::<String>::default();
-            let mut seen = Vec::new();
+            let (mut seen, mut got) = (Vec::new(), 0);
             let mut bytes = Bytes::from(bytes);
             let mut sizes = sizes.iter().cycle();
             while !bytes.is_empty() {
                 let size = (*sizes.next().unwrap()).min(bytes.len());
                 let mut chunk = bytes.split_to(size);
                 while !chunk.is_empty() {
-                    if let Some(found) = parser.parse(&mut chunk, &mut batch).unwrap() {
-                        seen.push((batch.len(), found));
+                    let found = parser.parse(&mut chunk, &mut batch, max_items).unwrap();
+                    prop_assert!(batch.len() <= max_items);
+                    seen.extend(found.map(|found| (got + batch.len(), found)));
+                    if batch.len() == max_items {
+                        got += batch.len();
+                        batch = Batch::default();
                     }
                 }
             }
             prop_assert_eq!(seen, vec![(at, control)]);
-            prop_assert_eq!(batch.len(), items.len());
+            prop_assert_eq!(got + batch.len(), items.len());
             prop_assert!(parser.partial.is_empty());
         }
 
@@ -257,7 +271,7 @@ mod tests {
             'all: for piece in bytes.chunks(size) {
                 let mut chunk = Bytes::copy_from_slice(piece);
                 while !chunk.is_empty() {
-                    if parser.parse(&mut chunk, &mut batch).is_err() {
+                    if parser.parse(&mut chunk, &mut batch, usize::MAX).is_err() {
                         break 'all;
                     }
                     prop_assert!(parser.partial.len() <= 128 + frame::MAX_PREFIX);

@@ -163,7 +163,7 @@ impl<'s, D: Datum> Attempt<'s, D> {
         };
         let mut reader = Reader::new(opened.recv, limits.frame_bytes);
         let mut reporter = Reporter::new(opened.send);
-        let lane = self.shared.queue.lane();
+        let lane = self.shared.queue.lane(self.producer);
         let mut admission = self.admission.clone();
         let reason = tokio::select! {
             biased;
@@ -231,15 +231,19 @@ impl<'s, D: Datum> Attempt<'s, D> {
     ) -> Reason {
         let mut batch = Batch::default();
         loop {
-            let read = reader.read(&mut batch).await;
+            let mut read = reader.parse(&mut batch, lane.room());
             // What was decoded before an error is good, and the program's.
             self.deliver(&mut batch, lane, received).await;
-            if reporter.report(received.items).await.is_err() {
-                // The producer listens as long as it sends; what it sent last says why it ended.
-                tracing::trace!("the producer listens no more");
+            if matches!(read, Ok(Read::Parsed)) {
+                // The producer may wait for it before it sends what is waited for here.
+                if reporter.report(received.items).await.is_err() {
+                    // The producer listens as long as it sends; what it sent last says why it ended.
+                    tracing::trace!("the producer listens no more");
+                }
+                read = reader.fetch().await;
             }
             match read {
-                Ok(Read::Items) => {}
+                Ok(Read::More | Read::Parsed) => {}
                 Ok(Read::Control(Control::Missed(count))) => {
                     received.missed += u64::from(count);
                     self.missed(u64::from(count));
