@@ -235,6 +235,131 @@ fn a_newer_entry_of_this_node_in_the_network_is_reported() {
     assert_eq!(catalog.get(&key(0)).unwrap().version, version(1));
 }
 
+/// What a catalog says when `input` comes at 1 ms: versions it was told to go beyond, and messages.
+fn said(catalog: &mut Catalog<Keys>, input: Input) -> (Vec<Version>, Vec<(NodeKey, Message)>) {
+    let mut out = Outputs::new();
+    let max = catalog.max_message_bytes();
+    catalog.handle(Instant::from_millis(1), input, &mut out);
+    let (mut superseded, mut sent) = (Vec::new(), Vec::new());
+    for output in out {
+        match output {
+            Output::Superseded(version) => superseded.push(version),
+            Output::Send { peer, bytes } => {
+                sent.push((peer, Message::from_versioned(&bytes, max).unwrap()));
+            }
+            _ => {}
+        }
+    }
+    (superseded, sent)
+}
+
+fn message(message: &Message) -> Input {
+    Input::Message {
+        from: key(1),
+        bytes: message.to_versioned().unwrap(),
+    }
+}
+
+/// A claim to hold an entry of this node.
+fn claim(version: Version, issued: u64) -> Item {
+    Item {
+        peer: key(0),
+        version,
+        digest: Digest::hash(b"claimed"),
+        issued: UnixMillis(issued),
+    }
+}
+
+#[test]
+fn an_unsigned_claim_about_this_node_does_not_move_its_version() {
+    let last = Version {
+        start: u64::MAX,
+        seq: u64::MAX,
+    };
+    let items = vec![claim(version(7), WALL.0), claim(last, WALL.0)];
+    let compare = Message::Compare {
+        session: 1,
+        opener: true,
+        ranges: vec![Range {
+            end: None,
+            content: RangeContent::Items(items.clone()),
+        }],
+        ages: None,
+    };
+    for claims in [compare, Message::Offer(items)] {
+        let (superseded, sent) = said(&mut catalog(), message(&claims));
+        assert_eq!(superseded, []);
+        // Whoever claims it is asked for it, once.
+        let asked = sent.iter().filter_map(|(peer, message)| match message {
+            Message::Pull(requests) => Some((*peer, requests.clone())),
+            _ => None,
+        });
+        let request = Request {
+            peer: key(0),
+            version: last,
+        };
+        assert_eq!(asked.collect::<Vec<_>>(), [(key(1), vec![request])]);
+    }
+}
+
+#[test]
+fn what_this_node_signed_ahead_of_its_clock_does_not_move_its_version() {
+    let ahead = WALL.0 + 60_000;
+    let (peer, network, newer) = (key(0), Digest::hash(b"n"), version(8));
+    let digest = Digest::hash(b"it");
+    let issued = UnixMillis(ahead);
+    let announced = Announcement::statement(&network, &peer, newer, &digest, issued, 0);
+    let announcement = Announcement {
+        peer,
+        version: newer,
+        digest,
+        issued,
+        incarnation: 0,
+        signature: Keys(peer).sign(&announced),
+    };
+    let left = Farewell::statement(&network, &peer, newer, issued);
+    let farewell = Farewell {
+        peer,
+        version: newer,
+        issued,
+        signature: Keys(peer).sign(&left),
+    };
+    for statement in [
+        Gossip::Entry(signed(0, 8, ahead, 200)),
+        Gossip::Announcement(announcement),
+        Gossip::Farewell(farewell),
+    ] {
+        let mut catalog = catalog();
+        let direct = message(&Message::Direct(statement.clone()));
+        assert_eq!(said(&mut catalog, direct).0, [], "{statement:?}");
+        let refused = refusals(&mut catalog, gossip(&statement));
+        assert_eq!(refused, [Refusal::FutureDated], "{statement:?}");
+    }
+    // Nor is anybody asked for it.
+    let (superseded, sent) = said(
+        &mut catalog(),
+        message(&Message::Offer(vec![claim(newer, ahead)])),
+    );
+    assert_eq!((superseded, sent), (vec![], vec![]));
+}
+
+#[test]
+fn a_farewell_is_not_dated_before_the_entry_that_it_ends() {
+    let ahead = WALL.0 + 40_000;
+    let mut catalog = catalog();
+    let (_, _) = said(&mut catalog, Input::Publish(signed(0, 2, ahead, 200)));
+    let mut out = Outputs::new();
+    catalog.handle(Instant::from_millis(2), Input::Leave, &mut out);
+    let farewell = out.iter().find_map(|output| match output {
+        Output::Broadcast(bytes) => match Gossip::from_versioned(bytes, 4_096) {
+            Ok(Gossip::Farewell(farewell)) => Some(farewell),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert!(farewell.unwrap().issued >= UnixMillis(ahead));
+}
+
 fn a_key() -> impl Strategy<Value = NodeKey> + Clone {
     prop_oneof![
         (0usize..6).prop_map(key),

@@ -6,7 +6,7 @@ use {
         machine::Catalog,
         message::{AgeWindow, Gossip, Item, Message, Range, RangeContent},
         sync::{ANSWER_WITHIN, LOWEST},
-        types::{Authority, NodeKey},
+        types::{Authority, NodeKey, Version},
     },
     mosaik_primitives::time::Instant,
     std::collections::BTreeMap,
@@ -26,6 +26,8 @@ struct Answer {
     items: usize,
     push: Vec<NodeKey>,
     wanted: Vec<Item>,
+    /// A newer version of this node's entry than its own, which the other claims to hold.
+    own: Option<Version>,
     statements: Vec<Gossip>,
     /// Something was left out for its size.
     more: bool,
@@ -84,12 +86,15 @@ impl<A: Authority> Catalog<A> {
         let mut answer = Answer::default();
         let mut first = LOWEST;
         for range in ranges {
-            self.answer_range(now, first, range.end, range.content, &mut answer, out);
+            self.answer_range(now, first, range.end, range.content, &mut answer);
             let Some(end) = range.end else { break };
             first = first.max(end);
         }
         let equal = answer.is_final() && answer.push.is_empty() && answer.wanted.is_empty();
         self.counters.differences += u64::from(!equal);
+        if let Some(version) = answer.own {
+            self.pull_own(from, version, out);
+        }
         for statement in core::mem::take(&mut answer.statements) {
             self.send(from, &Message::Direct(statement), out);
         }
@@ -97,13 +102,7 @@ impl<A: Authority> Catalog<A> {
             self.compare_ages(from, &window, out);
         }
         answer.more |= self.push_entries(from, &answer.push, out);
-        for item in &answer.wanted {
-            let noted = self.pulls.add(now, item.peer, item.version, from);
-            if let (false, true, Some(own)) = (opener, noted, self.syncs.sessions.get_mut(&session))
-            {
-                own.awaiting.insert(item.peer);
-            }
-        }
+        self.want(now, from, (!opener).then_some(session), &answer.wanted);
         let done = answer.is_final();
         if !done {
             let ranges = answer.ranges;
@@ -131,6 +130,17 @@ impl<A: Authority> Catalog<A> {
         }
     }
 
+    /// Has what the other holds and this node lacks asked for. A comparison that this node opened
+    /// waits for it.
+    fn want(&mut self, now: Instant, from: NodeKey, opened: Option<u32>, wanted: &[Item]) {
+        for item in wanted {
+            let noted = self.pulls.add(now, item.peer, item.version, from);
+            if noted && let Some(own) = opened.and_then(|id| self.syncs.sessions.get_mut(&id)) {
+                own.awaiting.insert(item.peer);
+            }
+        }
+    }
+
     fn answer_range(
         &self,
         now: Instant,
@@ -138,7 +148,6 @@ impl<A: Authority> Catalog<A> {
         end: Option<NodeKey>,
         content: RangeContent,
         answer: &mut Answer,
-        out: &mut Outputs,
     ) {
         match content {
             RangeContent::Skip => answer.range(end, RangeContent::Skip),
@@ -162,7 +171,7 @@ impl<A: Authority> Catalog<A> {
                 }
             }
             RangeContent::Items(items) => {
-                self.reconcile(now, first, end, &items, answer, out);
+                self.reconcile(now, first, end, &items, answer);
                 answer.range(end, RangeContent::Skip);
             }
         }
@@ -197,7 +206,6 @@ impl<A: Authority> Catalog<A> {
         end: Option<NodeKey>,
         items: &[Item],
         answer: &mut Answer,
-        out: &mut Outputs,
     ) {
         let wall = self.wall(now);
         let theirs: BTreeMap<_, _> = items.iter().map(|item| (item.peer, item)).collect();
@@ -213,7 +221,8 @@ impl<A: Authority> Catalog<A> {
         }
         for item in theirs.into_values() {
             if item.peer == self.config.me {
-                self.mind_own(item.version, item.digest, out);
+                let newer = self.store.lacks(wall, item).then_some(item.version);
+                answer.own = answer.own.max(newer);
             } else if self.store.lacks(wall, item) {
                 answer.wanted.push(*item);
             } else if let Some(slot) = self.store.down().get(&item.peer) {

@@ -235,8 +235,9 @@ pub enum Output {
         /// Why.
         reason: Refusal,
     },
-    /// The network knows an entry or a farewell of this node that is not older than its own:
-    /// publish with a version above this one.
+    /// The network knows an entry or a farewell that this node has signed and that is not older
+    /// than its own: publish with a version above this one. Never caused by what is not signed,
+    /// nor by what is dated so far ahead that nobody takes it.
     Superseded(Version),
 }
 

@@ -327,10 +327,10 @@ impl<A: Authority> Catalog<A> {
     }
 
     fn leave(&mut self, now: Instant, out: &mut Outputs) {
-        let Some(version) = self.own().map(|own| own.record.version) else {
-            return;
-        };
-        let (peer, issued) = (self.config.me, self.wall(now));
+        let Some(own) = self.own() else { return };
+        let (peer, version) = (self.config.me, own.record.version);
+        // Dated like what it ends: where that is refused for its date, this is too.
+        let issued = self.wall(now).max(own.latest.issued);
         let text = Farewell::statement(&self.config.network, &peer, version, issued);
         let signature = self.authority.sign(&text);
         let farewell = Gossip::Farewell(Farewell {

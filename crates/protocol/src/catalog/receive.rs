@@ -5,13 +5,16 @@ use {
         io::{Departure, Event, Output, Outputs, Refusal},
         machine::Catalog,
         message::{Carried, Dated, Gossip, Message, Request},
-        store::{Latest, Merged, News},
+        store::{Latest, Merged, News, Slot},
         types::{Announcement, Authority, Farewell, NodeKey, Record, Suspicion, Version},
         unproven::Kept,
     },
     bytes::Bytes,
     core::time::Duration,
-    mosaik_primitives::time::Instant,
+    mosaik_primitives::{
+        Digest,
+        time::{Instant, UnixMillis},
+    },
 };
 
 /// A peer heard so recently need not be suspected; it is told that it is.
@@ -102,7 +105,7 @@ impl<A: Authority> Catalog<A> {
         let record = Record::new(head, carried.entry.clone());
         let (peer, version) = (record.peer, record.version);
         if peer == self.config.me {
-            self.mind_own(version, record.digest, out);
+            self.mind_own(now, head.issued, (version, record.digest), out)?;
             return Err(Refusal::Superseded);
         }
         let mut latest = Latest::of_entry(head.issued);
@@ -191,20 +194,29 @@ impl<A: Authority> Catalog<A> {
         }
     }
 
-    /// The network knows something of this node: is it newer than what this node says?
-    pub(super) fn mind_own(
+    /// Somebody claims to hold a newer entry of this node than its own, without proof: it is asked
+    /// for the entry, and only what is signed counts.
+    pub(super) fn pull_own(&self, from: NodeKey, version: Version, out: &mut Outputs) {
+        let peer = self.config.me;
+        self.send(from, &Message::Pull(vec![Request { peer, version }]), out);
+    }
+
+    /// This node has signed something that the network still knows: it has to say something newer
+    /// than that. What it signed with a clock that was ahead is nothing that others keep, and
+    /// nothing that could be followed by an entry which they take.
+    fn mind_own(
         &self,
-        version: Version,
-        digest: mosaik_primitives::Digest,
+        now: Instant,
+        issued: UnixMillis,
+        rank: (Version, Digest),
         out: &mut Outputs,
-    ) {
-        let rank = (version, digest);
-        if self
-            .own()
-            .is_none_or(|own| (own.record.version, own.record.digest) < rank)
-        {
-            out.push_back(Output::Superseded(version));
+    ) -> Result<(), Refusal> {
+        self.store.check_future(self.wall(now), issued)?;
+        let is_newer = |own: &Slot| (own.record.version, own.record.digest) < rank;
+        if self.own().is_none_or(is_newer) {
+            out.push_back(Output::Superseded(rank.0));
         }
+        Ok(())
     }
 
     pub(super) fn take_announcement(
@@ -216,10 +228,11 @@ impl<A: Authority> Catalog<A> {
     ) -> Result<(), Refusal> {
         let peer = announcement.peer;
         if peer == self.config.me {
-            if announcement.verify(&self.config.network, &self.authority) {
-                self.mind_own(announcement.version, announcement.digest, out);
+            if !announcement.verify(&self.config.network, &self.authority) {
+                return Ok(());
             }
-            return Ok(());
+            let rank = (announcement.version, announcement.digest);
+            return self.mind_own(now, announcement.issued, rank, out);
         }
         let news = self.store.classify(self.wall(now), announcement)?;
         if !announcement.verify(&self.config.network, &self.authority) {
@@ -253,13 +266,9 @@ impl<A: Authority> Catalog<A> {
             return Err(Refusal::Signature);
         }
         if peer == self.config.me {
-            if self
-                .own()
-                .is_some_and(|own| own.record.version <= farewell.version)
-            {
-                out.push_back(Output::Superseded(farewell.version));
-            }
-            return Ok(());
+            // It ends every entry of its version.
+            let rank = (farewell.version, Digest::from_bytes([0xff; 32]));
+            return self.mind_own(now, farewell.issued, rank, out);
         }
         self.pulls.done(&peer, farewell.version);
         if let Some(version) = self.store.depart(farewell) {

@@ -247,11 +247,17 @@ impl Store {
             .map(|(_, slot)| slot)
     }
 
-    /// Whether something dated `issued` may be merged at `wall`.
-    pub(super) fn check_time(&self, wall: UnixMillis, issued: UnixMillis) -> Result<(), Refusal> {
+    /// Whether something dated `issued` is not too far ahead at `wall`.
+    pub(super) fn check_future(&self, wall: UnixMillis, issued: UnixMillis) -> Result<(), Refusal> {
         if issued > later(wall, self.max_time_drift) {
             return Err(Refusal::FutureDated);
         }
+        Ok(())
+    }
+
+    /// Whether something dated `issued` may be merged at `wall`.
+    pub(super) fn check_time(&self, wall: UnixMillis, issued: UnixMillis) -> Result<(), Refusal> {
+        self.check_future(wall, issued)?;
         if later(issued, self.purge_after) < wall {
             return Err(Refusal::Stale);
         }

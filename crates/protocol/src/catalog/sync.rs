@@ -10,7 +10,7 @@ use {
         compare::ITEMS,
         io::{Output, Outputs},
         machine::Catalog,
-        message::{AgeWindow, Gossip, Message, Range, RangeContent},
+        message::{AgeWindow, Gossip, Item, Message, Range, RangeContent},
         receive::Route,
         transfer::age,
         types::{Authority, NodeKey},
@@ -291,14 +291,7 @@ impl<A: Authority> Catalog<A> {
                 self.take_announcements(now, from, &fresh, &wanted, out);
             }
             Message::Entries(entries) => self.take_entries(now, from, &entries, out),
-            Message::Offer(items) => {
-                let (wall, me) = (self.wall(now), self.config.me);
-                for item in items.iter().take(ITEMS).filter(|item| item.peer != me) {
-                    if self.store.lacks(wall, item) {
-                        self.pulls.add(now, item.peer, item.version, from);
-                    }
-                }
-            }
+            Message::Offer(items) => self.take_offer(now, from, &items, out),
             Message::Pull(requests) => self.answer_pull(from, &requests, out),
             Message::Lacking(peers) => {
                 for peer in &peers {
@@ -306,6 +299,24 @@ impl<A: Authority> Catalog<A> {
                     self.no_longer_awaited(&from, peer, out);
                 }
             }
+        }
+    }
+
+    fn take_offer(&mut self, now: Instant, from: NodeKey, items: &[Item], out: &mut Outputs) {
+        let wall = self.wall(now);
+        let mut own = None;
+        for item in items.iter().take(ITEMS) {
+            if !self.store.lacks(wall, item) {
+                continue;
+            }
+            if item.peer == self.config.me {
+                own = own.max(Some(item.version));
+            } else {
+                self.pulls.add(now, item.peer, item.version, from);
+            }
+        }
+        if let Some(version) = own {
+            self.pull_own(from, version, out);
         }
     }
 

@@ -4,13 +4,15 @@ use {
     super::{close, fresh, known, node, node_with_peer, seconds, until},
     crate::{
         Network, SecretKey,
-        discovery::{PeerEntry, SignedPeerEntry, authority::node_key, version::unix_micros},
-        network::links::Protocol,
+        discovery::{
+            Config, PeerEntry, SignedPeerEntry, authority::node_key, version::unix_micros,
+        },
+        network::{Preset, links::Protocol},
     },
     bytes::Bytes,
     iroh::EndpointAddr,
-    mosaik_primitives::{Digest, codec::Versioned},
-    mosaik_protocol::catalog::{Carried, Gossip, Input, Message},
+    mosaik_primitives::{Digest, codec::Versioned, time::UnixMillis},
+    mosaik_protocol::catalog::{self, Carried, Gossip, Input, Item, Message, Range, RangeContent},
     std::time::Duration,
 };
 
@@ -86,6 +88,71 @@ async fn entries_that_are_not_what_they_claim_are_refused() {
     assert!(victim.discovery().catalog().get(&secret.public()).is_none());
     assert!(known(victim.discovery()).contains(&attacker.local().id()));
     close([victim, attacker]).await;
+}
+
+#[tokio::test]
+async fn a_lie_about_a_nodes_own_entry_does_not_freeze_it() {
+    let id = fresh();
+    let victim = node(id).await;
+    let attacker = node_with_peer(id, &victim).await;
+    let peer = victim.local().id();
+    until(attacker.discovery(), seconds(10.0), "met", |c| {
+        c.peers_count() == 1
+    })
+    .await;
+
+    let last = catalog::Version {
+        start: u64::MAX,
+        seq: u64::MAX,
+    };
+    let lie = Item {
+        peer: node_key(&peer),
+        version: last,
+        digest: Digest::from("anything"),
+        issued: UnixMillis(unix_micros() / 1_000),
+    };
+    let compare = Message::Compare {
+        session: 1,
+        opener: true,
+        ranges: vec![Range {
+            end: None,
+            content: RangeContent::Items(vec![lie]),
+        }],
+        ages: None,
+    };
+    send_all(&victim, &attacker, vec![compare, Message::Offer(vec![lie])]).await;
+    victim.discovery().add_tags("after the lie");
+    assert_eq!(victim.discovery().me().tags().len(), 1);
+    until(attacker.discovery(), seconds(10.0), "the tag", |c| {
+        c.get(&peer).is_some_and(|entry| entry.tags().len() == 1)
+    })
+    .await;
+    close([victim, attacker]).await;
+}
+
+#[tokio::test]
+async fn a_node_goes_beyond_what_it_signed_before_its_clock_was_set_back() {
+    let id = fresh();
+    let secret = SecretKey::generate();
+    let other = node(id).await;
+    let before = entry_of(&other, &secret)
+        .dated(unix_micros() + 20_000_000)
+        .sign(&secret)
+        .unwrap();
+    assert!(other.discovery().feed(before.clone()));
+    let again = Network::builder(id)
+        .with_preset(Preset::Isolated)
+        .with_secret_key(secret.clone())
+        .with_discovery(Config::builder().with_bootstrap(other.local().addr()))
+        .build()
+        .await
+        .unwrap();
+    until(other.discovery(), seconds(10.0), "the newer entry", |c| {
+        c.get(&secret.public())
+            .is_some_and(|entry| entry.update_version() > before.update_version())
+    })
+    .await;
+    close([other, again]).await;
 }
 
 #[tokio::test]
