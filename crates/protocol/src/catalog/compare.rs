@@ -5,6 +5,7 @@ use {
         io::Outputs,
         machine::Catalog,
         message::{AgeWindow, Gossip, Item, Message, Range, RangeContent},
+        pulls::Word,
         sync::{ANSWER_WITHIN, LOWEST},
         types::{Authority, NodeKey, Version},
     },
@@ -134,7 +135,7 @@ impl<A: Authority> Catalog<A> {
     /// waits for it.
     fn want(&mut self, now: Instant, from: NodeKey, opened: Option<u32>, wanted: &[Item]) {
         for item in wanted {
-            let noted = self.pulls.add(now, item.peer, item.version, from);
+            let noted = self.pull(now, item.peer, item.version, from, Word::Offered);
             if noted && let Some(own) = opened.and_then(|id| self.syncs.sessions.get_mut(&id)) {
                 own.awaiting.insert(item.peer);
             }

@@ -42,7 +42,8 @@ pub struct Config {
     pub refute_within: Duration,
     /// Departures remembered so that older entries do not come back. 8,192.
     pub tombstones: usize,
-    /// Entries being pulled or waiting to be. 4,096.
+    /// Entries being pulled or waiting to be, each on the word of one source: what one source
+    /// offers is at most a quarter of them, less where more sources offer much. 4,096.
     pub pulls: usize,
 }
 
@@ -352,7 +353,8 @@ pub struct Counters {
     pub differences: u64,
     /// Entries asked for because they were announced or missing.
     pub pulls: u64,
-    /// Pulls given up: no source had the entry, or too many were waiting.
+    /// Pulls given up: the source did not have the entry or did not deliver, or too many were
+    /// waiting.
     pub pulls_dropped: u64,
     /// Announcements of other peers that were newer than the known ones.
     pub announcements: u64,

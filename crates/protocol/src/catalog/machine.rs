@@ -140,7 +140,7 @@ impl<A: Authority> Catalog<A> {
                 }
             }
             Input::Unreachable(peer) => {
-                self.pulls.unreachable(now, &peer);
+                self.pulls.unreachable(self.running(now), &peer);
                 self.sync_unreachable(&peer, out);
             }
             Input::LinkUp(peer) => self.link_up(now, peer, out),
@@ -514,7 +514,7 @@ impl<A: Authority> Catalog<A> {
         for from in self.unproven.expired(now) {
             self.refuse(from, Refusal::Unannounced, out);
         }
-        for (source, requests) in self.pulls.ready(now) {
+        for (source, requests) in self.pulls.ready(self.running(now)) {
             self.send(source, &Message::Pull(requests), out);
         }
     }
@@ -564,14 +564,14 @@ impl<A: Authority> Catalog<A> {
             Instant::FAR_FUTURE
         } else {
             let detection = self.detector.next_deadline();
-            // The detector's clock is behind by the time this node was stalled.
+            // The detector's clock is behind by the time this node was stalled, as the pulls' is.
             (detection + self.stalled).min(self.syncs.next_deadline())
         };
         [
             purge,
             active,
             self.next_announcement,
-            self.pulls.next_deadline(now),
+            self.pulls.next_deadline(self.running(now)) + self.stalled,
             self.unproven.next_deadline(),
             self.broadcast_due.unwrap_or(Instant::FAR_FUTURE),
             self.refutation

@@ -5,6 +5,7 @@ use {
         io::{Departure, Event, Output, Outputs, Refusal},
         machine::Catalog,
         message::{Carried, Dated, Gossip, Message, Request},
+        pulls::Word,
         store::{Latest, Merged, News, Slot},
         types::{Announcement, Authority, Farewell, NodeKey, Record, Suspicion, Version},
         unproven::Kept,
@@ -130,7 +131,8 @@ impl<A: Authority> Catalog<A> {
             latest = Latest::of(&announcement);
         }
         let merged = self.store.admit(self.wall(now), record, latest);
-        self.pulls.done(&peer, version);
+        let running = self.running(now);
+        self.pulls.done(running, &peer, version, route.from);
         if merged == Err(Refusal::Departed)
             && let Some(from) = route.from.filter(|_| !route.broadcast)
             && let Some(farewell) = self.store.farewell_of(&peer)
@@ -194,6 +196,19 @@ impl<A: Authority> Catalog<A> {
         }
     }
 
+    /// Has an entry asked for, soon. Whether there is room to note that.
+    pub(super) fn pull(
+        &mut self,
+        now: Instant,
+        peer: NodeKey,
+        version: Version,
+        source: NodeKey,
+        word: Word,
+    ) -> bool {
+        let running = self.running(now);
+        self.pulls.add(running, peer, version, source, word)
+    }
+
     /// Somebody claims to hold a newer entry of this node than its own, without proof: it is asked
     /// for the entry, and only what is signed counts.
     pub(super) fn pull_own(&self, from: NodeKey, version: Version, out: &mut Outputs) {
@@ -241,7 +256,7 @@ impl<A: Authority> Catalog<A> {
         match news {
             News::Missing => {
                 let source = route.from.unwrap_or(peer);
-                self.pulls.add(now, peer, announcement.version, source);
+                self.pull(now, peer, announcement.version, source, Word::Announced);
             }
             News::Known => {
                 let merged = self.store.refresh(&peer, Latest::of(announcement))?;
@@ -270,7 +285,8 @@ impl<A: Authority> Catalog<A> {
             let rank = (farewell.version, Digest::from_bytes([0xff; 32]));
             return self.mind_own(now, farewell.issued, rank, out);
         }
-        self.pulls.done(&peer, farewell.version);
+        let running = self.running(now);
+        self.pulls.done(running, &peer, farewell.version, None);
         if let Some(version) = self.store.depart(farewell) {
             self.departed(peer, version, Departure::Farewell, out);
             self.flood(route.from, &peer, &Gossip::Farewell(farewell), out);

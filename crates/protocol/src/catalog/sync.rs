@@ -11,6 +11,7 @@ use {
         io::{Output, Outputs},
         machine::Catalog,
         message::{AgeWindow, Gossip, Item, Message, Range, RangeContent},
+        pulls::Word,
         receive::Route,
         transfer::age,
         types::{Authority, NodeKey},
@@ -294,8 +295,9 @@ impl<A: Authority> Catalog<A> {
             Message::Offer(items) => self.take_offer(now, from, &items, out),
             Message::Pull(requests) => self.answer_pull(from, &requests, out),
             Message::Lacking(peers) => {
+                let running = self.running(now);
                 for peer in &peers {
-                    self.pulls.lacking(now, &from, peer);
+                    self.pulls.lacking(running, &from, peer);
                     self.no_longer_awaited(&from, peer, out);
                 }
             }
@@ -312,7 +314,7 @@ impl<A: Authority> Catalog<A> {
             if item.peer == self.config.me {
                 own = own.max(Some(item.version));
             } else {
-                self.pulls.add(now, item.peer, item.version, from);
+                self.pull(now, item.peer, item.version, from, Word::Offered);
             }
         }
         if let Some(version) = own {
