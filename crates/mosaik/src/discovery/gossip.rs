@@ -209,11 +209,13 @@ impl Task {
     async fn arrived(&self, event: Event) {
         let neighbor = match event {
             Event::Received(message) => {
-                let from = node_key(&message.delivered_from);
-                return self.transport.arrived(Input::Gossip {
-                    from,
-                    bytes: message.content,
-                });
+                let (from, bytes) = (message.delivered_from, message.content);
+                let len = bytes.len();
+                let input = Input::Gossip {
+                    from: node_key(&from),
+                    bytes,
+                };
+                return self.transport.received(from, len, input);
             }
             Event::NeighborUp(peer) => {
                 self.talking.lock().insert(peer);

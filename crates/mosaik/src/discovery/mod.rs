@@ -29,6 +29,7 @@ mod mdns;
 mod metrics;
 mod news;
 mod rendezvous;
+mod room;
 mod signature;
 mod signed;
 mod state;

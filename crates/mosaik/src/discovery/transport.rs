@@ -7,6 +7,7 @@ use {
     super::{
         Error, SignedPeerEntry,
         authority::node_key,
+        room::{Buffer, Room},
         state::State,
         wire::{Datagram, Greeting},
     },
@@ -18,38 +19,38 @@ use {
         },
     },
     bytes::{Bytes, BytesMut},
-    iroh::{EndpointAddr, endpoint::RecvStream},
+    iroh::{
+        EndpointAddr,
+        endpoint::{RecvStream, VarInt},
+    },
     mosaik_primitives::{Digest, codec},
     mosaik_protocol::catalog::Input,
     parking_lot::Mutex,
     std::{collections::HashMap, sync::Arc, time::Duration},
-    tokio::{
-        sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-        time::Instant,
-    },
+    tokio::{sync::mpsc, time::Instant},
 };
 
 /// Inputs that wait for the driver; what does not fit is dropped, and its sender tries again.
 const INBOX: usize = 1_024;
-/// Bytes of messages that wait for the driver, and bytes that wait to be sent, in KiB.
-const BUFFER_KIB: usize = 32 << 10;
-/// What an item costs besides its bytes.
-const ITEM_KIB: usize = 1;
 /// A link to a probed peer is kept this long after the last probe.
 const HOLD: Duration = Duration::from_secs(10);
-/// A long message must have arrived by then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whatever is said on a sub-stream must have been said, and a long message have arrived, by then.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Read from a stream at one time, at most.
+const CHUNK_BYTES: usize = 64 << 10;
+/// A long message's stream is reset with this when the message was not taken.
+const NOT_TAKEN: VarInt = VarInt::from_u32(1);
 
 /// An input on its way to the driver, with the room that it takes.
 #[derive(Debug)]
 pub(super) struct Arrived {
     input: Input,
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 impl Arrived {
     /// The input, and what gives its room back when dropped.
-    pub(super) fn into_parts(self) -> (Input, Option<OwnedSemaphorePermit>) {
+    pub(super) fn into_parts(self) -> (Input, Option<Room>) {
         (self.input, self.room)
     }
 }
@@ -62,8 +63,8 @@ struct Inner {
     links: Links,
     state: Arc<State>,
     inbox: mpsc::Sender<Arrived>,
-    incoming: Arc<Semaphore>,
-    outgoing: Arc<Semaphore>,
+    incoming: Buffer,
+    outgoing: Buffer,
     /// Links to peers that are probed; without these they would be closed as unused.
     held: Mutex<HashMap<PeerId, (LinkUse, Instant)>>,
 }
@@ -72,12 +73,13 @@ impl Transport {
     /// Starts serving discovery's protocol; what arrives comes out of the receiver.
     pub(super) fn start(links: &Links, state: Arc<State>) -> (Self, mpsc::Receiver<Arrived>) {
         let (inbox, arrivals) = mpsc::channel(INBOX);
+        let max = state.max_message_bytes;
         let transport = Self(Arc::new(Inner {
             links: links.clone(),
             state,
             inbox,
-            incoming: Arc::new(Semaphore::new(BUFFER_KIB)),
-            outgoing: Arc::new(Semaphore::new(BUFFER_KIB)),
+            incoming: Buffer::new(max),
+            outgoing: Buffer::new(max),
             held: Mutex::default(),
         }));
         // The links outlive us and are held by us: without weak references neither would end.
@@ -86,7 +88,8 @@ impl Transport {
             let server = server.upgrade().map(Self);
             async move {
                 if let Some(server) = server {
-                    server.serve(incoming).await;
+                    // Whoever needs longer does not get what it asked for.
+                    let _ = tokio::time::timeout(EXCHANGE_TIMEOUT, server.serve(incoming)).await;
                 }
             }
         });
@@ -103,12 +106,20 @@ impl Transport {
         &self.0.links
     }
 
-    /// Queues an input for the driver, or drops it where there is no room.
-    pub(super) fn arrived(&self, input: Input) {
+    /// Queues what became of something that was sent, or drops it where there is no room.
+    fn arrived(&self, input: Input) {
         self.queue(input, None);
     }
 
-    fn queue(&self, input: Input, room: Option<OwnedSemaphorePermit>) {
+    /// Queues an input that a peer caused, of so many bytes, within the peer's share.
+    pub(super) fn received(&self, peer: PeerId, bytes: usize, input: Input) {
+        match self.0.incoming.take(peer, bytes) {
+            Some(room) => self.queue(input, Some(room)),
+            None => self.0.state.metrics.overloaded(),
+        }
+    }
+
+    fn queue(&self, input: Input, room: Option<Room>) {
         if self.0.inbox.try_send(Arrived { input, room }).is_err() {
             self.0.state.metrics.overloaded();
         }
@@ -118,7 +129,7 @@ impl Transport {
         let peer = incoming.peer;
         match Greeting::decode(&incoming.greeting) {
             Some(Greeting::Message(bytes)) => {
-                let Some(room) = room(&self.0.incoming, bytes.len()) else {
+                let Some(room) = self.0.incoming.take(peer, bytes.len()) else {
                     self.0.state.metrics.overloaded();
                     return incoming.refuse(TooManyConnections).await;
                 };
@@ -150,26 +161,46 @@ impl Transport {
             self.0.state.metrics.violation();
             return incoming.refuse(ProtocolViolation).await;
         }
-        let Some(room) = room(&self.0.incoming, len) else {
+        let peer = incoming.peer;
+        let Some(mut room) = self.0.incoming.take(peer, 0) else {
             self.0.state.metrics.overloaded();
             return incoming.refuse(TooManyConnections).await;
         };
-        let peer = incoming.peer;
         let Some((mut send, mut recv, _link)) = incoming.accept(Bytes::new()).await else {
             return;
         };
-        let body = tokio::time::timeout(BODY_TIMEOUT, read_exactly(&mut recv, len)).await;
-        if let Ok(Some(bytes)) = body {
-            self.queue(
-                Input::Message {
-                    from: node_key(&peer),
-                    bytes,
-                },
-                Some(room),
-            );
-            // Tells the sender that it may let go of the stream; it may have gone.
-            let _ = send.finish();
+        let Some(bytes) = self.read_exactly(&mut recv, len, &mut room).await else {
+            // Otherwise the sender would take it for delivered; it may have gone.
+            let _ = send.reset(NOT_TAKEN);
+            return;
+        };
+        let from = node_key(&peer);
+        self.queue(Input::Message { from, bytes }, Some(room));
+        // Tells the sender that it may let go of the stream; it may have gone.
+        let _ = send.finish();
+    }
+
+    /// Reads exactly `len` bytes and the stream's end, into room that is taken as they come; `None`
+    /// for anything else.
+    async fn read_exactly(
+        &self,
+        recv: &mut RecvStream,
+        len: usize,
+        room: &mut Room,
+    ) -> Option<Bytes> {
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = recv.read_chunk(CHUNK_BYTES).await.ok()? {
+            let read = bytes.len() + chunk.len();
+            if read > len {
+                return None;
+            }
+            if !room.grow_to(read) {
+                self.0.state.metrics.overloaded();
+                return None;
+            }
+            bytes.extend_from_slice(&chunk);
         }
+        (bytes.len() == len).then(|| bytes.freeze())
     }
 
     fn datagram(&self, peer: PeerId, bytes: &[u8]) {
@@ -182,10 +213,11 @@ impl Transport {
                     .send_datagram(&peer, DatagramKind::Discovery, &answer);
             }
             Some(Datagram::Answer(nonce)) => {
-                self.arrived(Input::ProbeAck {
+                let input = Input::ProbeAck {
                     peer: node_key(&peer),
                     nonce,
-                });
+                };
+                self.received(peer, 0, input);
             }
             None => self.0.state.metrics.violation(),
         }
@@ -193,7 +225,7 @@ impl Transport {
 
     /// Sends a message in the background.
     pub(super) fn send(&self, peer: PeerId, bytes: Bytes) {
-        let Some(room) = room(&self.0.outgoing, bytes.len()) else {
+        let Some(room) = self.0.outgoing.take(peer, bytes.len()) else {
             self.0.state.metrics.overloaded();
             return;
         };
@@ -220,7 +252,7 @@ impl Transport {
             // Ends when the peer has read it all and finished its side.
             opened.recv.read_to_end(0).await.ok()
         };
-        match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        match tokio::time::timeout(EXCHANGE_TIMEOUT, body).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(LinkError::Lost("the message was not taken".into())),
             Err(_) => Err(LinkError::Timeout),
@@ -237,7 +269,7 @@ impl Transport {
         {
             return self.hold(peer);
         }
-        let Some(room) = room(&self.0.outgoing, 0) else {
+        let Some(room) = self.0.outgoing.take(peer, 0) else {
             return;
         };
         let transport = self.clone();
@@ -321,31 +353,11 @@ impl Transport {
 
     /// Resolves when nothing waits to be sent.
     pub(super) async fn flushed(&self) {
-        // The semaphore is never closed.
-        let _ = self.0.outgoing.acquire_many(BUFFER_KIB as u32).await;
+        self.0.outgoing.emptied().await;
     }
 
     /// Lets go of everything that keeps links in use.
     pub(super) fn close(&self) {
         self.0.held.lock().clear();
     }
-}
-
-/// Room for so many bytes in a buffer, if there is.
-fn room(buffer: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-    let kib = bytes.div_ceil(1 << 10) + ITEM_KIB;
-    let kib = u32::try_from(kib).ok()?;
-    Arc::clone(buffer).try_acquire_many_owned(kib).ok()
-}
-
-/// Reads exactly `len` bytes and the stream's end; `None` for anything else.
-async fn read_exactly(recv: &mut RecvStream, len: usize) -> Option<Bytes> {
-    let mut bytes = BytesMut::with_capacity(len.min(64 << 10));
-    while let Some(chunk) = recv.read_chunk(64 << 10).await.ok()? {
-        if bytes.len() + chunk.len() > len {
-            return None;
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    (bytes.len() == len).then(|| bytes.freeze())
 }
