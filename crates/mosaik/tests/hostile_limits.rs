@@ -326,7 +326,4 @@ async fn a_network_does_not_start_with_bounds_that_cannot_hold() {
     limits.substream_window_bytes *= 2;
     let refused = isolated(id).with_limits(limits).build().await;
     assert!(matches!(refused, Err(NetworkError::Limits(_))));
-    let discovery = mosaik::discovery::Config::builder().with_purge_after(Duration::from_secs(1));
-    let refused = isolated(id).with_discovery(discovery).build().await;
-    assert!(matches!(refused, Err(NetworkError::DiscoveryConfig(_))));
 }

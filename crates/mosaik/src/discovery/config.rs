@@ -21,7 +21,8 @@ pub struct Config {
     /// Labels the local peer puts on itself. Empty.
     pub tags: Vec<Tag>,
     /// A peer whose last sign of life is older is dropped, whatever else is known of it. 5 min.
-    /// A network does not start with less than its own `announce_interval`.
+    /// A peer that announces itself less often than this leaves the catalog in between, and is
+    /// discovered again each time.
     pub purge_after: Duration,
     /// Entries dated further ahead of the local clock are refused. 50 s.
     pub max_time_drift: Duration,
@@ -189,20 +190,6 @@ impl ConfigBuilder {
         self
     }
 
-    /// Checks what no single node's configuration tells: that a network in which all are like
-    /// this one holds together.
-    pub(crate) fn works_for_a_network(&self) -> Result<(), ConfigBuilderError> {
-        self.0.validate()?;
-        let (purge_after, interval) = (self.0.purge_after, self.0.announce_interval);
-        if purge_after < interval {
-            return Err(ConfigBuilderError::ValidationError(format!(
-                "purge_after must be at least announce_interval ({interval:?}), or every peer is \
-                 dropped between two of its signs of life; is {purge_after:?}"
-            )));
-        }
-        Ok(())
-    }
-
     /// The configuration, if it can work.
     pub fn build(self) -> Result<Config, ConfigBuilderError> {
         self.0.into_config()
@@ -315,18 +302,6 @@ mod tests {
             let problem = builder.build().unwrap_err().to_string();
             assert!(problem.starts_with(name), "{problem}");
         }
-    }
-
-    #[test]
-    fn a_purge_that_is_quicker_than_announcements_starts_no_network() {
-        let second = Duration::from_secs(1);
-        let config = Config::builder()
-            .with_announce_interval(2 * second)
-            .with_purge_after(second);
-        let problem = config.works_for_a_network().unwrap_err().to_string();
-        assert!(problem.starts_with("purge_after"), "{problem}");
-        let works = config.with_purge_after(2 * second).works_for_a_network();
-        assert!(works.is_ok());
     }
 
     #[test]

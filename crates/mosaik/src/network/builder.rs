@@ -148,7 +148,6 @@ impl NetworkBuilder {
     /// The configuration, checked.
     fn config(self) -> Result<NetworkConfig, Error> {
         self.limits.validate()?;
-        self.discovery.works_for_a_network()?;
         Ok(NetworkConfig {
             network_id: self.network_id.ok_or(Error::MissingNetworkId)?,
             preset: self.preset.map_or_else(Preset::from_env, Ok)?,

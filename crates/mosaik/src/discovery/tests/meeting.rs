@@ -239,13 +239,13 @@ async fn networks_do_not_mix() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_peer_comes_back_with_its_next_announcement() {
     let id = fresh();
-    let talkative = Config::builder()
+    // Both are more patient with themselves than with others.
+    let impatient = Config::builder().with_purge_after(Duration::from_millis(1_500));
+    let quiet = impatient
+        .clone()
         .with_announce_interval(Duration::from_secs(4))
         .with_announce_jitter(0.0);
-    let speaker = start(id, talkative).await;
-    let impatient = Config::builder()
-        .with_announce_interval(Duration::from_secs(1))
-        .with_purge_after(Duration::from_millis(1_500));
+    let speaker = start(id, quiet).await;
     let listener = start(id, impatient).await;
     // Before they meet, or the first event may be missed.
     let mut events = listener.discovery().events();
