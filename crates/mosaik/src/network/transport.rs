@@ -16,7 +16,11 @@ use {
 
 /// Bytes written to a connection and not yet acknowledged, all sub-streams together.
 const SEND_WINDOW_BYTES: u64 = 16 << 20;
-/// Sub-streams of protocols that keep a connection of their own (gossip).
+/// Bytes received on a connection that nobody has read, but for what the sub-streams of a link
+/// make room for that this side has opened or accepted: what a stranger can make us hold.
+pub(super) const UNREAD_BYTES: u64 = 4 << 20;
+/// Sub-streams of protocols that keep a connection of their own (gossip); a link on which one is
+/// opened is closed.
 const UNI_STREAMS: u32 = 256;
 /// A connection that hears nothing at all ends by then, used or not.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -84,9 +88,10 @@ fn quic(limits: &Limits, preset: Preset) -> QuicTransportConfig {
     let window = VarInt::from_u32(limits.substream_window_bytes);
     QuicTransportConfig::builder()
         .stream_receive_window(window)
-        // The windows of the sub-streams are the bound; one for the connection would let a
-        // stalled sub-stream slow all others.
-        .receive_window(VarInt::MAX)
+        // Links add the window of every sub-stream that this side has opened or accepted, so that
+        // one which stands still slows no other. It bounds all else: sub-streams that wait to be
+        // accepted, and those that nobody looks at.
+        .receive_window(VarInt::from_u64(UNREAD_BYTES).unwrap_or(VarInt::MAX))
         .send_window(SEND_WINDOW_BYTES)
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.substreams_per_peer))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))

@@ -3,7 +3,7 @@
 use {
     super::{
         conn::{Conn, LinkUse},
-        header::{Answer, Header, ReadBodyError, read_body},
+        header::{Answer, Header, ReadBodyError, ReadHeaderError, read_exact},
         table::{Links, close},
     },
     crate::{
@@ -17,11 +17,15 @@ use {
         },
     },
     bytes::Bytes,
-    futures::future::BoxFuture,
-    iroh::endpoint::{Connection, RecvStream, SendStream},
+    core::time::Duration,
+    futures::{FutureExt, future::BoxFuture},
+    iroh::endpoint::{Connection, RecvStream, SendStream, VarInt},
     mosaik_primitives::Digest,
     std::sync::Arc,
-    tokio::sync::{OwnedSemaphorePermit, Semaphore},
+    tokio::{
+        sync::{OwnedSemaphorePermit, Semaphore},
+        time::timeout,
+    },
 };
 
 pub(super) type Server = Arc<dyn Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -35,27 +39,97 @@ pub(crate) struct Incoming {
     send: SendStream,
     recv: RecvStream,
     link: LinkUse,
+    /// How long the peer may take to take in the answer.
+    patience: Duration,
+    /// Its place among those that are not answered yet.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Incoming {
-    /// Accepts with a reply of at most `Limits::reply_bytes`; `None` when the peer has gone.
+    /// Accepts with a reply of at most `Limits::reply_bytes`; `None` when the peer has gone, or
+    /// does not take the reply in time.
     pub(crate) async fn accept(
         mut self,
         reply: Bytes,
     ) -> Option<(SendStream, RecvStream, LinkUse)> {
-        self.send
-            .write_chunk(Answer::Accepted(reply).encode())
-            .await
-            .ok()?;
-        Some((self.send, self.recv, self.link))
+        let answer = Answer::Accepted(reply).encode();
+        match timeout(self.patience, self.send.write_chunk(answer)).await {
+            Ok(Ok(())) => Some((self.send, self.recv, self.link.with_window())),
+            Ok(Err(_)) => None,
+            Err(_) => {
+                give_up(&mut self.send);
+                None
+            }
+        }
     }
 
-    /// Refuses, and waits until the peer has the reason or is gone.
-    pub(crate) async fn refuse(mut self, reason: impl Into<Reason>) {
-        let answer = Answer::Refused(reason.into()).encode();
-        if self.send.write_chunk(answer).await.is_ok() && self.send.finish().is_ok() {
-            // Dropping the stream before the peer has it would reset it; either end is fine.
-            let _ = self.send.stopped().await;
+    /// Refuses, and waits until the peer has the reason, is gone, or has had its time.
+    pub(crate) async fn refuse(self, reason: impl Into<Reason>) {
+        let Self {
+            greeting,
+            send,
+            recv,
+            link,
+            patience,
+            _place: place,
+            ..
+        } = self;
+        drop((greeting, place));
+        refuse(send, recv, reason.into(), patience).await;
+        drop(link);
+    }
+}
+
+/// Answers with a reason, and holds nothing else meanwhile.
+async fn refuse(mut send: SendStream, recv: RecvStream, reason: Reason, patience: Duration) {
+    // What the peer has sent and goes on sending is thrown away.
+    drop(recv);
+    let told = async {
+        if send
+            .write_chunk(Answer::Refused(reason).encode())
+            .await
+            .is_ok()
+            && send.finish().is_ok()
+        {
+            // The peer has it, or does not care; either end is fine.
+            let _ = send.stopped().await;
+        }
+    };
+    if timeout(patience, told).await.is_err() {
+        give_up(&mut send);
+    }
+}
+
+/// Lets go of an answer that the peer does not take.
+fn give_up(send: &mut SendStream) {
+    // Fails only where the stream has ended already.
+    let _ = send.reset(VarInt::from_u32(HandshakeTimeout::REASON.code));
+}
+
+/// Why a sub-stream does not get as far as its protocol.
+enum Unserved {
+    Refused(Reason),
+    /// The peer ended it, or is gone.
+    Ended,
+}
+
+impl From<ReadBodyError> for Unserved {
+    fn from(error: ReadBodyError) -> Self {
+        match error {
+            ReadBodyError::TooLarge { .. } => Self::Refused(ProtocolViolation::REASON),
+            ReadBodyError::Ended(_) => Self::Ended,
+        }
+    }
+}
+
+impl From<ReadHeaderError> for Unserved {
+    fn from(error: ReadHeaderError) -> Self {
+        match error {
+            ReadHeaderError::Body(error) => error.into(),
+            ReadHeaderError::Header(error) => {
+                tracing::debug!(%error, "header refused");
+                Self::Refused(ProtocolViolation::REASON)
+            }
         }
     }
 }
@@ -126,14 +200,20 @@ impl Links {
     /// Serves one connection until it ends.
     async fn run(self, conn: Arc<Conn>) {
         let connection = conn.connection.clone();
-        let streams = Arc::new(Semaphore::new(self.0.limits.substreams_per_peer as usize));
         let silence = tokio::time::sleep(self.0.limits.handshake_timeout);
         tokio::pin!(silence);
         let error = loop {
             tokio::select! {
                 biased;
+                stream = connection.accept_uni() => match stream {
+                    Ok(_) => {
+                        self.0.meter.refused_substream(ProtocolViolation::REASON.text);
+                        close(&connection, ProtocolViolation::REASON);
+                    }
+                    Err(error) => break error,
+                },
                 stream = connection.accept_bi() => match stream {
-                    Ok((send, recv)) => self.accept_stream(&conn, send, recv, &streams),
+                    Ok((send, recv)) => self.accept_stream(&conn, send, recv),
                     Err(error) => break error,
                 },
                 datagram = connection.read_datagram() => match datagram {
@@ -141,8 +221,9 @@ impl Links {
                     Err(error) => break error,
                 },
                 () = &mut silence, if !conn.is_greeted() => {
-                    // A second connection of a peer that speaks on another one may stay silent.
-                    if self.speaks_elsewhere(&conn) {
+                    // It may have spoken since this began to wait. A second connection of a peer that
+                    // speaks on another one may stay silent.
+                    if conn.is_greeted() || self.speaks_elsewhere(&conn) {
                         conn.set_greeted();
                     } else {
                         self.0.meter.refused("silent");
@@ -155,19 +236,13 @@ impl Links {
         self.remove(&conn, &error);
     }
 
-    fn accept_stream(
-        &self,
-        conn: &Arc<Conn>,
-        send: SendStream,
-        recv: RecvStream,
-        streams: &Arc<Semaphore>,
-    ) {
-        let Ok(permit) = Arc::clone(streams).try_acquire_owned() else {
-            // The transport's own limit is the same number, so only a violation gets here.
-            self.0
-                .meter
-                .refused_substream(TooManyConnections::REASON.text);
-            close(&conn.connection, TooManyConnections::REASON);
+    fn accept_stream(&self, conn: &Arc<Conn>, mut send: SendStream, recv: RecvStream) {
+        let Some(permit) = conn.share().substream() else {
+            let reason = TooManyConnections::REASON;
+            self.0.meter.refused_substream(reason.text);
+            let answer = Answer::Refused(reason).encode();
+            // Said where it can be at once; there is no room to wait in. The streams end here.
+            let _ = send.write_chunk(answer).now_or_never();
             return;
         };
         let links = self.clone();
@@ -179,42 +254,50 @@ impl Links {
     }
 
     /// Reads the header of one sub-stream and hands it to its protocol's server.
-    async fn substream(self, link: LinkUse, mut send: SendStream, mut recv: RecvStream) {
-        let limits = &self.0.limits;
-        let body = read_body(&mut recv, Header::max_len(limits.greeting_bytes));
-        let refusal = match tokio::time::timeout(limits.handshake_timeout, body).await {
-            Ok(Ok(body)) => match Header::decode(&body) {
-                Ok(header) if header.network == self.0.network_id => {
-                    link.conn().set_greeted();
-                    let Some(server) = self.server(header.protocol) else {
-                        return;
-                    };
-                    let incoming = Incoming {
-                        peer: link.peer(),
-                        resource: header.resource,
-                        greeting: header.greeting,
-                        send,
-                        recv,
-                        link,
-                    };
-                    return server(incoming).await;
-                }
-                Ok(_) => DifferentNetwork::REASON,
-                Err(error) => {
-                    tracing::debug!(peer = %link.peer().fmt_short(), %error, "header refused");
-                    ProtocolViolation::REASON
-                }
-            },
-            Ok(Err(ReadBodyError::TooLarge { .. })) => ProtocolViolation::REASON,
-            Ok(Err(ReadBodyError::Ended(_))) => return,
-            Err(_) => HandshakeTimeout::REASON,
-        };
-        self.0.meter.refused_substream(refusal.text);
-        let answer = Answer::Refused(refusal).encode();
-        if send.write_chunk(answer).await.is_ok() && send.finish().is_ok() {
-            let stopped = send.stopped();
-            // The peer has it, or does not care.
-            let _ = tokio::time::timeout(limits.handshake_timeout, stopped).await;
+    async fn substream(self, link: LinkUse, send: SendStream, mut recv: RecvStream) {
+        let patience = self.0.limits.handshake_timeout;
+        let header = timeout(patience, self.header(&link, &mut recv)).await;
+        let late = Err(Unserved::Refused(HandshakeTimeout::REASON));
+        match header.unwrap_or(late) {
+            Ok((header, place)) => {
+                let Some(server) = self.server(header.protocol) else {
+                    return;
+                };
+                server(Incoming {
+                    peer: link.peer(),
+                    resource: header.resource,
+                    greeting: header.greeting,
+                    send,
+                    recv,
+                    link,
+                    patience,
+                    _place: place,
+                })
+                .await;
+            }
+            Err(Unserved::Refused(reason)) => {
+                self.0.meter.refused_substream(reason.text);
+                refuse(send, recv, reason, patience).await;
+            }
+            Err(Unserved::Ended) => {}
         }
+    }
+
+    /// Reads a header. Its greeting is read when there is a place for the sub-stream among those
+    /// of its protocol that are not answered yet.
+    async fn header(
+        &self,
+        link: &LinkUse,
+        recv: &mut RecvStream,
+    ) -> Result<(Header, OwnedSemaphorePermit), Unserved> {
+        let max = self.0.limits.greeting_bytes;
+        let (mut header, greeting) = Header::read_start(recv, max).await?;
+        if header.network != self.0.network_id {
+            return Err(Unserved::Refused(DifferentNetwork::REASON));
+        }
+        link.conn().set_greeted();
+        let place = link.conn().share().unanswered(header.protocol).await;
+        header.greeting = read_exact(recv, greeting).await?;
+        Ok((header, place))
     }
 }

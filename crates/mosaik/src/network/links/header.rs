@@ -35,6 +35,11 @@ pub(crate) enum Protocol {
 impl Protocol {
     pub(crate) const ALL: [Self; 3] = [Self::Discovery, Self::Stream, Self::Groups];
 
+    /// Its place in [`Self::ALL`].
+    pub(super) const fn index(self) -> usize {
+        self as usize - 1
+    }
+
     fn from_wire(byte: u8) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -103,9 +108,16 @@ impl Header {
         })
     }
 
-    /// The largest body a header may have when greetings are bounded by `greeting_bytes`.
-    pub(crate) const fn max_len(greeting_bytes: usize) -> usize {
-        FIXED_LEN + greeting_bytes
+    /// Reads the part of a header that is of the same length in each, and says how long the
+    /// greeting is that follows.
+    pub(super) async fn read_start(
+        recv: &mut RecvStream,
+        greeting_bytes: usize,
+    ) -> Result<(Self, usize), ReadHeaderError> {
+        let len = read_len(recv, FIXED_LEN + greeting_bytes).await?;
+        let greeting = len.checked_sub(FIXED_LEN).ok_or(HeaderError::Short)?;
+        let start = read_exact(recv, FIXED_LEN).await?;
+        Ok((Self::decode(&start)?, greeting))
     }
 }
 
@@ -156,14 +168,33 @@ pub(crate) enum ReadBodyError {
     Ended(#[from] ReadExactError),
 }
 
+/// Why the start of a header could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadHeaderError {
+    #[error(transparent)]
+    Body(#[from] ReadBodyError),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+}
+
 /// Reads a `u32` length and as many bytes, refusing more than `max` before allocating.
 pub(crate) async fn read_body(recv: &mut RecvStream, max: usize) -> Result<Bytes, ReadBodyError> {
+    let len = read_len(recv, max).await?;
+    read_exact(recv, len).await
+}
+
+async fn read_len(recv: &mut RecvStream, max: usize) -> Result<usize, ReadBodyError> {
     let mut len = [0; 4];
     recv.read_exact(&mut len).await?;
     let len = u32::from_be_bytes(len) as usize;
     if len > max {
         return Err(ReadBodyError::TooLarge { len, max });
     }
+    Ok(len)
+}
+
+/// Reads as many bytes, which the caller has bounded.
+pub(super) async fn read_exact(recv: &mut RecvStream, len: usize) -> Result<Bytes, ReadBodyError> {
     let mut body = BytesMut::zeroed(len);
     recv.read_exact(&mut body).await?;
     Ok(body.freeze())

@@ -12,6 +12,15 @@
 //! Links that are in use are watched: a peer from which nothing arrives for
 //! [`liveness::SILENCE`] although it was asked is lost, and everything on the link ends.
 //!
+//! What a peer can make this node hold unread: 4 MiB a connection, and
+//! [`Limits::substream_window_bytes`] more for each sub-stream that was accepted, or opened by this
+//! side, as many as there were at one time; those of a peer are at most
+//! [`Limits::substreams_per_peer`], all its connections together. Sub-streams that are not accepted
+//! yet share the 4 MiB, and one that its peer delays ends with the handshake timeout.
+//!
+//! [`Limits::substream_window_bytes`]: mosaik_primitives::Limits::substream_window_bytes
+//! [`Limits::substreams_per_peer`]: mosaik_primitives::Limits::substreams_per_peer
+//!
 //! Protocols that keep connections of their own (gossip) get them whole, counted within the same
 //! limits: see [`guests`].
 //!
@@ -25,6 +34,7 @@ mod guests;
 pub(crate) mod header;
 mod liveness;
 mod meter;
+mod share;
 mod table;
 #[cfg(test)]
 mod tests;

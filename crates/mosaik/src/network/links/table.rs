@@ -10,6 +10,7 @@ use {
         header::{Answer, Header, Protocol, read_body},
         liveness,
         meter::Meter,
+        share::Shares,
     },
     crate::{
         NetworkId, PeerId,
@@ -19,7 +20,7 @@ use {
     core::{future::Future, time::Duration},
     iroh::{
         Endpoint, EndpointAddr,
-        endpoint::{ConnectionError, RecvStream, SendStream, VarInt},
+        endpoint::{ConnectionError, RecvStream, SendStream, VarInt, WriteError},
     },
     mosaik_primitives::{Digest, Limits},
     parking_lot::{Mutex, MutexGuard, RwLock},
@@ -69,6 +70,7 @@ type DatagramServer = Arc<dyn Fn(PeerId, Bytes) + Send + Sync>;
 pub(super) struct Table {
     links: HashMap<PeerId, Vec<Arc<Conn>>>,
     pub(super) guests: Guests,
+    shares: Shares,
 }
 
 impl Table {
@@ -293,11 +295,14 @@ impl Links {
     }
 
     async fn open_on(&self, link: LinkUse, header: Bytes) -> Result<Opened, OpenOn> {
+        let link = link.with_window();
         let limits = &self.0.limits;
         let exchange = async {
             let (mut send, mut recv) = link.connection().open_bi().await?;
-            if send.write_chunk(header).await.is_err() {
-                return Err(ended(&link));
+            match send.write_chunk(header).await {
+                // Who has refused reads no more of it, and has said why.
+                Ok(()) | Err(WriteError::Stopped(_)) => {}
+                Err(_) => return Err(ended(&link)),
             }
             // The answer may carry more than a greeting: a whole discovery entry, for one.
             match read_body(&mut recv, 1 + limits.reply_bytes).await {
@@ -340,16 +345,18 @@ impl Links {
         connection: iroh::endpoint::Connection,
         dialled: bool,
     ) -> Option<Arc<Conn>> {
-        let conn = Conn::new(connection, dialled);
+        let peer = connection.remote_id();
         let limits = &self.0.limits;
         let mut table = self.0.table.lock();
-        let held = table.links.get(&conn.peer()).map_or(0, Vec::len);
+        let held = table.links.get(&peer).map_or(0, Vec::len);
         if table.total() >= limits.connections || held >= limits.connections_per_peer {
             drop(table);
             self.0.meter.refused("too-many-connections");
-            close(&conn.connection, close::TooManyConnections::REASON);
+            close(&connection, close::TooManyConnections::REASON);
             return None;
         }
+        let share = table.shares.of(peer, limits.substreams_per_peer);
+        let conn = Conn::new(connection, dialled, share, limits.substream_window_bytes);
         let conns = table.links.entry(conn.peer()).or_default();
         conns.push(Arc::clone(&conn));
         if held == 0 {
