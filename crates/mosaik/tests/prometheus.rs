@@ -1,5 +1,5 @@
-//! Metrics are served over HTTP, under the names and labels that dashboards know. Alone in its
-//! process: a recorder is the process'.
+//! Metrics are served over HTTP, under the names and labels that dashboards know. In a process of
+//! their own: a recorder is the process'.
 
 #![cfg(feature = "prometheus")]
 
@@ -18,7 +18,7 @@ use {
         time::{Duration, Instant},
     },
     support::{
-        groups::{Counter, join_with, together},
+        groups::{Counter, Directory, join_with, together},
         isolated, network_id, node_knowing, patience, until, within,
     },
     tokio::io::{AsyncReadExt, AsyncWriteExt},
@@ -33,13 +33,15 @@ async fn scrape(address: SocketAddr) -> String {
     answer
 }
 
+/// An address that was free a moment ago.
+fn free_address() -> SocketAddr {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    free.local_addr().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_served_and_count_what_happened() {
-    // A port that was free a moment ago.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = free_address();
     let id = network_id();
     let a = isolated(id)
         .with_prometheus_addr(address)
@@ -91,8 +93,57 @@ async fn metrics_are_served_and_count_what_happened() {
     let second = isolated(id).with_prometheus_addr(address).build().await;
     assert!(
         matches!(second, Err(NetworkError::Prometheus(_))),
-        "one recorder a process"
+        "the address is taken"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_did_not_start_leaves_its_metrics_address_to_the_next_attempt() {
+    let id = network_id();
+    let directory = Directory::new();
+    let holder = isolated(id).with_data_dir(directory.0.clone());
+    let holder = holder.build().await.unwrap();
+    let address = free_address();
+    let attempt = || {
+        isolated(id)
+            .with_data_dir(directory.0.clone())
+            .with_prometheus_addr(address)
+            .build()
+    };
+    for _ in 0..2 {
+        let refused = attempt().await;
+        assert!(
+            matches!(refused, Err(NetworkError::DataDir(_))),
+            "{refused:?}"
+        );
+    }
+    holder.close().await;
+    let started = attempt().await.unwrap();
+    assert!(scrape(address).await.contains("# HELP mosaik_network_"));
+    started.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_network_serves_the_metrics_of_the_process_until_it_is_closed() {
+    let ids = [network_id(), network_id()];
+    let addresses = [free_address(), free_address()];
+    let start = |n: usize| isolated(ids[n]).with_prometheus_addr(addresses[n]).build();
+    let first = start(0).await.unwrap();
+    let second = start(1).await.unwrap();
+    for address in addresses {
+        let page = scrape(address).await;
+        for id in ids {
+            let label = format!("network=\"{}\"", id.short());
+            assert!(page.contains(&label), "{label} at {address} in\n{page}");
+        }
+    }
+    first.close().await;
+    drop(TcpListener::bind(addresses[0]).expect("the address is free again"));
+    assert!(scrape(addresses[1]).await.starts_with("HTTP/1.1 200 OK"));
+    let again = start(0).await.unwrap();
+    assert!(scrape(addresses[0]).await.starts_with("HTTP/1.1 200 OK"));
+    again.close().await;
+    second.close().await;
 }
 
 /// What a metric is of, which its labels name.

@@ -3,27 +3,23 @@
 use {
     crate::groups::descriptions as groups,
     metrics::{Unit, describe_counter, describe_gauge, describe_histogram},
-    std::sync::Once,
 };
 
-static DESCRIBED: Once = Once::new();
-
-/// Describes every metric to the process' recorder, once.
+/// Describes every metric to the process' recorder, which may have come since another network
+/// started.
 pub(crate) fn describe() {
-    DESCRIBED.call_once(|| {
-        for (name, unit, text) in COUNTERS {
-            describe_counter!(*name, *unit, *text);
-        }
-        for (name, text) in groups::COUNTERS {
-            describe_counter!(*name, Unit::Count, *text);
-        }
-        for (name, unit, text) in groups::HISTOGRAMS {
-            describe_histogram!(*name, *unit, *text);
-        }
-        for (name, text) in GAUGES.iter().chain(groups::GAUGES) {
-            describe_gauge!(*name, *text);
-        }
-    });
+    for (name, unit, text) in COUNTERS {
+        describe_counter!(*name, *unit, *text);
+    }
+    for (name, text) in groups::COUNTERS {
+        describe_counter!(*name, Unit::Count, *text);
+    }
+    for (name, unit, text) in groups::HISTOGRAMS {
+        describe_histogram!(*name, *unit, *text);
+    }
+    for (name, text) in GAUGES.iter().chain(groups::GAUGES) {
+        describe_gauge!(*name, *text);
+    }
 }
 
 const COUNTERS: &[(&str, Unit, &str)] = &[

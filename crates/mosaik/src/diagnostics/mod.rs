@@ -6,4 +6,4 @@ mod prometheus;
 
 pub(crate) use metrics::describe;
 #[cfg(feature = "prometheus")]
-pub(crate) use prometheus::serve;
+pub(crate) use prometheus::Exporter;

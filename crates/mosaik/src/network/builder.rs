@@ -137,8 +137,10 @@ impl NetworkBuilder {
 
     /// Serves the process' metrics over HTTP, in Prometheus' text format, at `GET /metrics`.
     ///
-    /// Metrics are the process': the first network that asks for it installs the recorder, and
-    /// a second one in the same process is an [`Error::Prometheus`].
+    /// Metrics are the process': each network that asks for it serves those of all, at an address
+    /// of its own, until it is closed. What carries no label `network` of its own has that of the
+    /// first such network. An address that cannot be bound, and a process whose program has
+    /// installed another recorder, are an [`Error::Prometheus`].
     #[cfg(feature = "prometheus")]
     pub fn with_prometheus_addr<VALUE: Into<Option<SocketAddr>>>(mut self, value: VALUE) -> Self {
         self.prometheus_addr = value.into();

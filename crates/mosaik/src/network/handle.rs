@@ -66,10 +66,15 @@ impl Network {
         let streams_config = config.streams.clone().build()?;
         let groups_config = config.groups.clone().build()?;
         let departure_window = discovery_config.graceful_departure_window;
+        // The recorder comes before all that is counted.
         #[cfg(feature = "prometheus")]
-        if let Some(address) = config.prometheus_addr {
-            diagnostics::serve(address, &config.network_id).map_err(Error::Prometheus)?;
-        }
+        let exporter = match config.prometheus_addr {
+            Some(address) => {
+                let bound = diagnostics::Exporter::bind(address, &config.network_id).await;
+                Some(bound.map_err(Error::Prometheus)?)
+            }
+            None => None,
+        };
         diagnostics::describe();
 
         let (store, set_aside) = match config.data_dir.clone() {
@@ -97,6 +102,10 @@ impl Network {
                 return Err(error.into());
             }
         };
+        #[cfg(feature = "prometheus")]
+        if let Some(exporter) = exporter {
+            exporter.serve(&tasks);
+        }
         let streams = Streams::start(&links, &discovery, streams_config);
         let groups = Groups::start(&links, &discovery, groups_config, departure_window, store);
         let running = Running {
