@@ -110,6 +110,21 @@ async fn dialling_by_id_needs_nothing_but_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_started_again_with_its_key_can_be_dialled_by_id_when_what_it_was_has_ended() {
+    let id = network_id();
+    let key = SecretKey::generate();
+    let start = || isolated(id).with_secret_key(key.clone()).build();
+    let before = start().await.unwrap();
+    let again = start().await.unwrap();
+    before.close().await;
+    let other = node(id).await;
+    let bare = mosaik::iroh::EndpointAddr::new(again.local().id());
+    within("sync", other.discovery().sync_with(bare))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_dials_lose_no_subscription() {
     let id = network_id();
     for _ in 0..10 {
