@@ -11,7 +11,7 @@
 use {
     crate::network::close::{self, Reason},
     bytes::{BufMut, Bytes, BytesMut},
-    iroh::endpoint::{ReadExactError, RecvStream},
+    iroh::endpoint::{ReadError, ReadExactError, RecvStream},
     mosaik_primitives::Digest,
 };
 
@@ -166,6 +166,18 @@ pub(crate) enum ReadBodyError {
     TooLarge { len: usize, max: usize },
     #[error("the sub-stream ended: {0}")]
     Ended(#[from] ReadExactError),
+}
+
+impl ReadBodyError {
+    /// The reason for which the other side gave the sub-stream up, where it said one.
+    pub(super) fn reset(&self) -> Option<Reason> {
+        match self {
+            Self::Ended(ReadExactError::ReadError(ReadError::Reset(code))) => {
+                close::find(code.into_inner())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why the start of a header could not be read.

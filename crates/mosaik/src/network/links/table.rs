@@ -307,7 +307,10 @@ impl Links {
             // The answer may carry more than a greeting: a whole discovery entry, for one.
             match read_body(&mut recv, 1 + limits.reply_bytes).await {
                 Ok(body) => Ok((send, recv, body)),
-                Err(_) => Err(ended(&link)),
+                Err(error) => Err(error.reset().map_or_else(
+                    || ended(&link),
+                    |reason| OpenOn::Failed(LinkError::refused(reason)),
+                )),
             }
         };
         let (send, recv, body) = tokio::time::timeout(limits.handshake_timeout, exchange)
