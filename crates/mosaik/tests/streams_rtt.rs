@@ -3,9 +3,10 @@
 mod support;
 
 use {
-    mosaik::Network,
+    futures::SinkExt,
+    mosaik::{Network, discovery::Config},
     std::time::Duration,
-    support::{network_id, node, until, within},
+    support::{isolated, network_id, node, until, within},
 };
 
 /// A node that was told of `peer` by nobody, has no link with it, and hears of no change of it.
@@ -44,4 +45,19 @@ async fn a_producer_is_cut_off_when_its_measured_round_trip_is_not_wanted() {
     })
     .await;
     within("cut off", producer.when().offline()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_is_near_enough_is_served_before_it_is_measured_and_after() {
+    let discovery = Config::builder().with_max_rtt(Duration::from_secs(60));
+    let a = isolated(network_id()).with_discovery(discovery).build();
+    let a = a.await.unwrap();
+    let mut producer = a.streams().produce::<u32>();
+    let b = told_of(&a).await;
+    let mut consumer = b.streams().consume::<u32>();
+    within("admitted", producer.when().online()).await;
+    until("measured", || a.discovery().rtt(&b.local().id()).is_some()).await;
+    within("send", producer.send(7)).await.unwrap();
+    assert_eq!(within("recv", consumer.recv()).await, Some(7));
+    assert_eq!(consumer.stats().missed(), 0);
 }

@@ -1,16 +1,21 @@
-//! Who may subscribe, and until when: the one place where predicates and tickets are asked.
+//! Who may subscribe, and until when: the one place where predicates and tickets are asked, and how
+//! far away a consumer is.
 
 use {
     super::{builder::ProducerConfig, fanout::SubscriptionId},
     crate::{
-        discovery::{PeerEntryVersion, PeerInfo},
+        discovery::{Discovery, PeerEntryVersion, PeerInfo},
         network::close::{NotAllowed, Reason},
         tickets::Expiration,
     },
+    core::{future::pending, time::Duration},
     parking_lot::Mutex,
     std::{collections::HashMap, sync::Arc},
     tokio::sync::watch,
 };
+
+/// Time between two looks at how far away a consumer is.
+const RTTS_CALM: Duration = Duration::from_millis(250);
 
 /// Asks the predicates and every ticket validator; answers when the admission expires.
 pub(super) fn admit(config: &ProducerConfig, peer: &PeerInfo) -> Result<Expiration, Reason> {
@@ -20,6 +25,31 @@ pub(super) fn admit(config: &ProducerConfig, peer: &PeerInfo) -> Result<Expirati
     match peer.validate_tickets(&config.ticket_validators) {
         Ok(expiration) => Ok(expiration.unwrap_or(Expiration::Never)),
         Err(_) => Err(NotAllowed::REASON),
+    }
+}
+
+/// Resolves when a consumer is found to be further away than this node uses peers. One that was not
+/// measured yet is not, and is measured.
+pub(super) async fn too_far(discovery: &Discovery, consumer: &PeerInfo) {
+    let id = consumer.id();
+    let near = |rtt| discovery.is_eligible(&consumer.with_rtt(rtt));
+    if near(Duration::MAX) {
+        return pending().await;
+    }
+    let mut rtts = discovery.rtts_watch();
+    if discovery.rtt(id).is_none() {
+        discovery.measure(*id).await;
+    }
+    loop {
+        rtts.mark_unchanged();
+        if discovery.rtt(id).is_some_and(|rtt| !near(rtt)) {
+            return;
+        }
+        tokio::time::sleep(RTTS_CALM).await;
+        if rtts.changed().await.is_err() {
+            // The network closes, which ends the subscription.
+            return pending().await;
+        }
     }
 }
 
@@ -88,7 +118,7 @@ pub(in crate::streams) async fn expired<T>(
     until: impl Fn(&T) -> Expiration,
 ) {
     /// Wall clocks are set and machines sleep: long waits are looked at again.
-    const LOOK_AGAIN: core::time::Duration = core::time::Duration::from_secs(2);
+    const LOOK_AGAIN: Duration = Duration::from_secs(2);
     loop {
         let left = until(&admission.borrow_and_update()).remaining();
         let left = left.map(|left| left.to_std().unwrap_or_default().min(LOOK_AGAIN));
@@ -98,7 +128,7 @@ pub(in crate::streams) async fn expired<T>(
         let wait = async {
             match left {
                 Some(left) => tokio::time::sleep(left).await,
-                None => std::future::pending().await,
+                None => pending().await,
             }
         };
         tokio::select! {
@@ -113,9 +143,13 @@ pub(in crate::streams) async fn expired<T>(
 mod tests {
     use {
         super::*,
-        crate::{Digest, discovery::PeerEntry},
-        core::time::Duration,
-        futures::FutureExt,
+        crate::{
+            Digest, Network,
+            discovery::{Config, PeerEntry},
+            network::{Preset, close},
+            streams::consumer::ConsumerEvent,
+        },
+        futures::{FutureExt, StreamExt},
     };
 
     #[tokio::test(start_paused = true)]
@@ -148,5 +182,58 @@ mod tests {
         assert!(admissions.0.lock().is_empty());
         // Renewed too late, which is nothing to complain about.
         admissions.renew(7, new, Expiration::in_1h());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_consumer_that_is_too_far_is_cut_off_and_served_again_when_it_is_nearer() {
+        let network = || Network::builder(Digest::from_u8(2)).with_preset(Preset::Isolated);
+        let config = Config::builder()
+            .with_max_rtt(Duration::from_secs(30))
+            .with_rtt_probe_interval(Duration::from_millis(100));
+        let near = network().with_discovery(config).build().await.unwrap();
+        let producer = near.streams().producer::<u32>();
+        let producer = producer.disconnect_lagging(false).build().unwrap();
+        let far = network().build().await.unwrap();
+        assert!(far.discovery().feed(near.discovery().me()));
+        let consumer = far.streams().consume::<u32>();
+        let mut events = consumer.events();
+        in_time("unmeasured, it is served", producer.when().online()).await;
+        // Every real measurement makes it seem nearer again.
+        let pretend = async {
+            loop {
+                let rtt = Duration::from_hours(1);
+                near.discovery().pretend_rtt(&far.local().id(), rtt);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let told = async {
+            loop {
+                match events.next().await {
+                    Some(ConsumerEvent::Refused { reason, .. }) => break reason,
+                    Some(ConsumerEvent::Disconnected { reason, .. }) => {
+                        assert!(close::NotAllowed == reason, "{reason}");
+                    }
+                    Some(_) => {}
+                    None => panic!("the consumer has ended"),
+                }
+            }
+        };
+        in_time("cut off and refused", async {
+            tokio::select! {
+                never = pretend => never,
+                reason = told => assert!(close::NotAllowed == reason, "{reason}"),
+            }
+        })
+        .await;
+        in_time("nearer with each measurement", producer.when().online()).await;
+    }
+
+    /// Awaits `future` for a minute, or longer on a machine that `TIME_FACTOR` says is slow.
+    async fn in_time(what: &str, future: impl Future<Output = ()>) {
+        let factor = std::env::var("TIME_FACTOR").ok();
+        let factor = factor.and_then(|factor| factor.parse().ok());
+        let patience = Duration::from_mins(1).mul_f64(factor.unwrap_or(1.0_f64).max(0.1));
+        let ended = tokio::time::timeout(patience, future).await;
+        ended.unwrap_or_else(|_| panic!("not in time: {what}"));
     }
 }

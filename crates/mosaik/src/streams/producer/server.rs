@@ -11,7 +11,9 @@ use {
     crate::{
         discovery::PeerInfo,
         network::{
-            close::{NoCapacity, ProtocolViolation, Reason, StreamNotFound, UnknownPeer},
+            close::{
+                NoCapacity, NotAllowed, ProtocolViolation, Reason, StreamNotFound, UnknownPeer,
+            },
             links::{Incoming, LinkUse},
         },
         streams::{
@@ -21,6 +23,7 @@ use {
         },
         tickets::Expiration,
     },
+    core::{convert::Infallible, future::pending},
     iroh::endpoint::{RecvStream, SendStream},
     mosaik_primitives::{Digest, codec::Versioned},
     mosaik_protocol::subscription::Criteria,
@@ -74,6 +77,9 @@ async fn admit(
         .resolve(incoming.peer)
         .await
         .ok_or_else(|| refuse(UnknownPeer::REASON))?;
+    if !streams.0.discovery.is_eligible(&peer) {
+        return Err(refuse(NotAllowed::REASON));
+    }
     let expiration = admission::admit(&shared.config, &peer).map_err(refuse)?;
     Ok(Admitted {
         shared,
@@ -114,6 +120,7 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
     let admission = shared
         .admissions
         .open(subscription.id, admitted_by, expiration);
+    let consumer = peer.clone();
     let (state, watcher) = watch::channel(State::Connected);
     let channel = ChannelInfo {
         stream_id: shared.config.stream_id,
@@ -131,7 +138,15 @@ async fn serve(streams: &Streams, incoming: Incoming, admitted: Admitted) {
         keeper::look_again(streams, &shared, subscription.id, &subscription.peer);
     }
     let peers = Peers { send, recv, link };
-    let ended = writer::run(&subscription, &channel.stats, admission, peers).await;
+    let far = async {
+        admission::too_far(&streams.0.discovery, &consumer).await;
+        shared.cut(subscription.id, NotAllowed::REASON);
+        pending::<Infallible>().await
+    };
+    let ended = tokio::select! {
+        ended = writer::run(&subscription, &channel.stats, admission, peers) => ended,
+        never = far => match never {},
+    };
     tracing::debug!(peer = %subscription.peer.fmt_short(), ?ended, "subscription ended");
     subscription.may_return = ended.may_return();
 }
