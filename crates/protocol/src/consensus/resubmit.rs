@@ -8,7 +8,7 @@ use {
     super::{
         config::limits,
         core::{Core, Purpose, Role},
-        entry::{Entry, EntryBody},
+        entry::{Commands, Entry, EntryBody},
         ids::{Index, Lineage, LogIndex, Member, OpRun, Origin},
         input::Outputs,
         log::Mark,
@@ -73,6 +73,18 @@ impl Retired {
 const BATCH_BYTES: usize = 1 << 20;
 /// Runs of operation ids in one batch, about; one entry may add more.
 const BATCH_RUNS: usize = 256;
+
+impl Resubmit {
+    /// Whether a batch of `bytes` takes an entry's commands too, and can be sent then. The
+    /// commands of one entry always fit.
+    fn takes(&self, commands: &Commands, bytes: usize) -> bool {
+        let fits = bytes <= BATCH_BYTES
+            && self.runs.len() <= BATCH_RUNS
+            && self.runs.len() + commands.runs.len() <= limits::ENTRY_RUNS
+            && self.commands.len() + commands.count as usize <= limits::ENTRY_COMMANDS;
+        self.commands.is_empty() || fits
+    }
+}
 
 fn add_to_runs(runs: &mut Vec<OpRun>, origin: Origin, seq: u64) {
     match runs.last_mut() {
@@ -165,14 +177,17 @@ impl Core {
         };
         let mut bytes = 0;
         for entry in entries {
-            let full = bytes > BATCH_BYTES || batch.runs.len() > BATCH_RUNS;
-            if entry.index != retired.next || entry.index > retired.upto || full {
+            if entry.index != retired.next || entry.index > retired.upto {
+                break;
+            }
+            let Ok(EntryBody::Commands(commands)) = entry.decode() else {
+                retired.next = entry.index.next();
+                continue;
+            };
+            if !batch.takes(&commands, bytes) {
                 break;
             }
             retired.next = entry.index.next();
-            let Ok(EntryBody::Commands(commands)) = entry.decode() else {
-                continue;
-            };
             for ((origin, seq), command) in commands.ops().zip(commands.iter()) {
                 let index = retired.next_command;
                 if index > retired.limit {

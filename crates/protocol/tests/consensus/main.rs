@@ -16,6 +16,7 @@ mod disk;
 mod encodings;
 mod faults;
 mod founding;
+mod limits;
 mod merging;
 #[cfg(mosaik_mutants)]
 mod mutants;
