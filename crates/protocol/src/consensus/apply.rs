@@ -59,8 +59,8 @@ impl Core {
                 let index = self.emitted.next();
                 let numbered = self.log.numbered(index);
                 let (entry, before, count) = numbered.expect("it is in memory");
-                self.count_unapplied(index, entry.body.len());
                 self.emitted_commands = before.plus(u64::from(count));
+                self.count_unapplied(index, entry.body.len());
                 batch.push(CommittedEntry {
                     entry,
                     before,
@@ -69,8 +69,9 @@ impl Core {
             }
             out.push(Output::Apply(batch));
         }
+        let (me, window) = (self.me(), self.log.window());
         self.proposals
-            .settle(self.me(), &self.log, self.emitted, out);
+            .settle(me, window, self.emitted_commands, out);
         self.reads.release(self.emitted, out);
         self.log.evict(
             self.emitted.min(self.storing.durable()),
@@ -81,8 +82,10 @@ impl Core {
 
     fn count_unapplied(&mut self, index: LogIndex, bytes: usize) {
         self.emitted = index;
-        self.unapplied.push_back((index, bytes + ENTRY_OVERHEAD));
-        self.unapplied_bytes += bytes + ENTRY_OVERHEAD;
+        let bytes = bytes + ENTRY_OVERHEAD;
+        self.unapplied
+            .push_back((index, self.emitted_commands, bytes));
+        self.unapplied_bytes += bytes;
     }
 
     fn fetch_to_apply(&mut self, out: &mut Outputs) {
@@ -103,8 +106,14 @@ impl Core {
 
     pub(super) fn on_applied(&mut self, index: LogIndex) {
         let index = index.min(self.emitted);
-        while let Some((_, bytes)) = self.unapplied.pop_front_if(|(at, _)| *at <= index) {
+        let mut applied = None;
+        while let Some((_, commands, bytes)) = self.unapplied.pop_front_if(|(at, ..)| *at <= index)
+        {
+            applied = Some(commands);
             self.unapplied_bytes -= bytes;
+        }
+        if let Some(commands) = applied {
+            self.log.forget_operations(commands);
         }
         if self.unapplied.is_empty() {
             self.unapplied.shrink_to(16);
@@ -146,7 +155,6 @@ impl Core {
         {
             return;
         }
-        let mut before = self.emitted_commands;
         let commit = self.commit;
         let mut batch = Vec::new();
         for entry in entries.iter().take_while(|entry| entry.index <= commit) {
@@ -158,15 +166,15 @@ impl Core {
                     return;
                 }
             };
+            let before = self.emitted_commands;
+            self.emitted_commands = before.plus(u64::from(count));
             self.count_unapplied(entry.index, entry.body.len());
             batch.push(CommittedEntry {
                 entry: entry.clone(),
                 before,
                 count,
             });
-            before = before.plus(u64::from(count));
         }
-        self.emitted_commands = before;
         if !batch.is_empty() {
             out.push(Output::Apply(batch));
         }

@@ -26,7 +26,7 @@ pub mod limits {
     pub const MESSAGE_BYTES: usize = 48 << 20;
     /// Origins the window of applied operations remembers.
     pub const WINDOW_ORIGINS: usize = 1_024;
-    /// Runs of operations remembered for each origin. A run grows while its operations are
+    /// Runs of applied operations remembered for each origin. A run grows while its operations are
     /// neighbours both in their origin's numbering and in the log, so one lonely writer needs one.
     pub const WINDOW_RUNS: usize = 32;
     /// Messages that wait for the store at one time. More are dropped as if the network had.

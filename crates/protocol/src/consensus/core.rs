@@ -85,8 +85,8 @@ pub struct Core {
     pub(super) emitted_commands: Index,
     /// Reported applied up to here.
     pub(super) applied: LogIndex,
-    /// Sizes of what is handed out and not reported applied.
-    pub(super) unapplied: VecDeque<(LogIndex, usize)>,
+    /// What is handed out and not reported applied: the commands up to there, and its size.
+    pub(super) unapplied: VecDeque<(LogIndex, Index, usize)>,
     pub(super) unapplied_bytes: usize,
     pub(super) role: Role,
     pub(super) following: Following,
@@ -407,6 +407,10 @@ fn restore_log(
             .map_err(|error| StartError::Entry { index, error })?;
         log.append(entry, &body);
         log.evict(index.min(commit), cache);
+        if index <= commit {
+            // Nobody waits for what was committed before this start.
+            log.forget_operations(log.end().commands);
+        }
     }
     Ok((log, diverges))
 }

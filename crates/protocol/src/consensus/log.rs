@@ -295,6 +295,11 @@ impl Log {
         }
     }
 
+    /// Forgets operations that the window need not remember, of the first `applied` commands.
+    pub(super) fn forget_operations(&mut self, applied: Index) {
+        self.window.forget(applied);
+    }
+
     /// Drops memberships that were no longer in force at `applied`.
     pub(super) fn forget_memberships(&mut self, applied: LogIndex) {
         let in_force = self

@@ -6,10 +6,9 @@
 use {
     super::{
         config::{Config, limits},
-        ids::{Index, LogIndex, Member, Origin},
+        ids::{Index, Member, Origin},
         input::{NotDone, Outcome, Output, Outputs, Proposal, ProposalId},
-        log::Log,
-        window::Seen,
+        window::{Seen, Window},
     },
     bytes::Bytes,
     mosaik_primitives::time::Instant,
@@ -203,17 +202,17 @@ impl Proposals {
         Ok(())
     }
 
-    /// Ends what the log up to `emitted`, which was handed out, has decided.
-    pub(super) fn settle(&mut self, me: Member, log: &Log, emitted: LogIndex, out: &mut Outputs) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let Some(mark) = log.mark(emitted) else {
-            return;
-        };
+    /// Ends what the first `emitted` commands of the log, which were handed out, have decided.
+    pub(super) fn settle(
+        &mut self,
+        me: Member,
+        window: &Window,
+        emitted: Index,
+        out: &mut Outputs,
+    ) {
         let origin = Origin::Member(me);
         while let Some(pending) = self.pending.front() {
-            let outcome = match log.window().settled(&origin, pending.first, mark.commands) {
+            let outcome = match window.settled(&origin, pending.first, emitted) {
                 Seen::New => return,
                 Seen::At(first) => Outcome::Committed { first },
                 // A later one of this member is committed. This one never will be, here; but a

@@ -4,6 +4,9 @@
 //! entries, and a snapshot carries it. Each origin numbers its operations upwards and the log
 //! takes them in that order only, so an origin needs a high mark and, to answer retries with
 //! their index, a few runs.
+//!
+//! What is not applied yet is never forgotten: whoever proposed it waits to be told where it
+//! stands, and the log may be cut back. A member holds as many such runs as it holds entries.
 
 use {
     super::{
@@ -13,7 +16,7 @@ use {
         wire::{Reader, WireError, put_varint},
     },
     bytes::BytesMut,
-    std::collections::{BTreeMap, VecDeque},
+    std::collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 /// What is known of an operation.
@@ -58,6 +61,20 @@ impl Track {
             .map_or(Index::ZERO, |run| run.index.plus(run.count - 1))
     }
 
+    /// Drops the oldest of more than [`limits::WINDOW_RUNS`] runs among the first `applied`
+    /// commands of the log. Says whether that is all the runs there may be.
+    fn forget(&mut self, applied: Index) -> bool {
+        while let Some(next) = self.runs.get(limits::WINDOW_RUNS) {
+            if next.index > applied {
+                return false;
+            }
+            if let Some(oldest) = self.runs.pop_front() {
+                self.forgotten = oldest.seq + oldest.count - 1;
+            }
+        }
+        true
+    }
+
     fn truncate(&mut self, last: Index) {
         while let Some(run) = self.runs.back_mut() {
             if run.index <= last {
@@ -73,6 +90,8 @@ impl Track {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     origins: BTreeMap<Origin, Track>,
+    /// Those of whom more runs are known than are remembered once they are applied.
+    crowded: BTreeSet<Origin>,
 }
 
 impl Window {
@@ -139,15 +158,23 @@ impl Window {
             // of it stays the first.
             return;
         }
-        if track.runs.len() == limits::WINDOW_RUNS
-            && let Some(oldest) = track.runs.pop_front()
-        {
-            track.forgotten = oldest.seq + oldest.count - 1;
-        }
         track.runs.push_back(Run {
             seq: run.first,
             index,
             count,
+        });
+        if track.runs.len() > limits::WINDOW_RUNS {
+            self.crowded.insert(run.origin);
+        }
+    }
+
+    /// The first `applied` commands of the log are applied: of what they were, only the latest is
+    /// remembered.
+    pub(super) fn forget(&mut self, applied: Index) {
+        let origins = &mut self.origins;
+        self.crowded.retain(|origin| {
+            let track = origins.get_mut(origin);
+            track.is_some_and(|track| !track.forget(applied))
         });
     }
 
@@ -189,10 +216,11 @@ impl Window {
         self.origins.retain(|_, track| track.last() > 0);
     }
 
-    /// The window as it was when `last` was the last command.
+    /// The window as it was when `last`, the last command applied or one after it, was the last.
     pub(super) fn as_of(&self, last: Index) -> Self {
         let mut window = self.clone();
         window.truncate(last);
+        window.forget(last);
         window
     }
 
@@ -240,7 +268,10 @@ impl Window {
                 return Err(WireError::Invalid("an origin is in the window twice"));
             }
         }
-        Ok(Self { origins })
+        Ok(Self {
+            origins,
+            crowded: BTreeSet::new(),
+        })
     }
 }
 
@@ -296,6 +327,8 @@ mod tests {
         for at in 1..=200u64 {
             window.record(&run(at * 2, 1), Index(at * 3));
         }
+        assert_eq!(window.seen(&origin(), 2), Seen::At(Index(3)));
+        window.forget(Index(600));
         assert_eq!(window.seen(&origin(), 2), Seen::Forgotten);
         assert_eq!(window.seen(&origin(), 400), Seen::At(Index(600)));
         let mut buf = BytesMut::new();

@@ -1,8 +1,9 @@
 //! As much as may come at once, and what comes of it.
 
 use {
-    crate::cluster::{Cluster, Id},
-    mosaik_protocol::consensus::{LogIndex, Outcome, limits},
+    crate::cluster::{Cluster, Id, committed},
+    core::time::Duration,
+    mosaik_protocol::consensus::{Body, LogIndex, Outcome, SnapshotMeta, limits},
 };
 
 /// Proposes as many commands as one proposal may have, and waits until they are committed.
@@ -42,4 +43,59 @@ fn a_merge_hands_over_more_small_commands_than_fit_one_message() {
     texts.sort();
     texts.dedup();
     assert_eq!(texts.len(), 2 * limits::ENTRY_COMMANDS);
+}
+
+/// Nothing is committed while this holds.
+fn starve(cluster: &mut Cluster) {
+    cluster.filter = Some(Box::new(|message| {
+        !matches!(
+            message.body,
+            Body::AppendAck { .. } | Body::HeartbeatAck { .. }
+        )
+    }));
+}
+
+/// Two members take turns, so that no two entries of one of them are neighbours.
+#[test]
+fn what_is_yet_to_be_handed_out_does_not_end_as_unknown() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let others = cluster.others(leader);
+    starve(&mut cluster);
+    let mut proposals = Vec::new();
+    for n in 0..limits::WINDOW_RUNS * 2 {
+        for id in &others {
+            proposals.push((*id, cluster.propose(*id, &n.to_string())));
+            cluster.run(Duration::from_millis(3));
+        }
+    }
+    cluster.filter = None;
+    for ((id, proposal), n) in proposals.into_iter().zip(1..) {
+        assert_eq!(cluster.outcome(id, proposal), committed(n));
+    }
+}
+
+/// What a snapshot says of operations is what the log says up to there, whatever follows.
+#[test]
+fn a_snapshot_knows_the_latest_operations_up_to_its_end_and_none_after_it() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let others = cluster.others(leader);
+    for n in 1..=limits::WINDOW_RUNS as u64 * 2 {
+        assert_eq!(cluster.execute(others[n as usize % 2], "a"), committed(n));
+    }
+    let meta = |cluster: &Cluster| {
+        let core = cluster.nodes[&leader].core.as_ref().unwrap();
+        core.snapshot_meta(core.status().applied).unwrap()
+    };
+    let before = meta(&cluster);
+    assert_eq!(SnapshotMeta::decode(before.encode()), Ok(before.clone()));
+    starve(&mut cluster);
+    for _ in 0..limits::WINDOW_RUNS * 2 {
+        for id in &others {
+            cluster.propose(*id, "b");
+            cluster.run(Duration::from_millis(3));
+        }
+    }
+    assert_eq!(meta(&cluster), before);
 }
