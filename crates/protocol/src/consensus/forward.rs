@@ -12,10 +12,9 @@ use {
         entry::{EntryBody, encode_commands},
         ids::{Index, Member, OpRun, Origin},
         input::{Outcome, Output, Outputs, Proposal},
-        log::ENTRY_OVERHEAD,
         message::{Body, Forward, ForwardAnswer, Verdict},
         mutants::mutant,
-        proposals::Batch,
+        proposals::{Batch, command_bytes},
         window::Seen,
     },
     bytes::Bytes,
@@ -188,14 +187,9 @@ impl Core {
             self.send(from, Body::Removed, out);
             return;
         }
-        let bytes: usize = forward
-            .commands
-            .iter()
-            .map(|c| c.len() + ENTRY_OVERHEAD)
-            .sum();
         let refuse = leader.transfer.is_some()
             || self.seal_in_log().is_some()
-            || bytes > limits::ENTRY_BYTES / 2
+            || command_bytes(&forward.commands) > limits::ENTRY_BYTES / 2
             || self.log.last_index().distance(self.commit)
                 >= self.config.inflight_appends as u64 * 4;
         if refuse {

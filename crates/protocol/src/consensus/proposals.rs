@@ -15,8 +15,15 @@ use {
     std::collections::VecDeque,
 };
 
+/// What commands count as where their bytes are bounded, the same everywhere: what a member takes
+/// from its callers, every leader takes from it.
+pub(super) fn command_bytes(commands: &[Bytes]) -> usize {
+    commands.iter().map(|command| command.len() + 8).sum()
+}
+
 /// Sequence numbers one run of a process may use up.
 pub(super) const SEQUENCES_BITS: u32 = 40;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Not on its way to the present leader.
@@ -174,7 +181,7 @@ impl Proposals {
         config: &Config,
     ) -> Result<(), (ProposalId, NotDone)> {
         let Proposal { id, commands } = proposal;
-        let bytes = commands.iter().map(|command| command.len() + 8).sum();
+        let bytes = command_bytes(&commands);
         if commands.is_empty()
             || commands.len() > limits::ENTRY_COMMANDS
             || bytes > config.proposal_bytes

@@ -14,6 +14,7 @@ use {
         log::Mark,
         message::{Body, Resubmit},
         mutants::mutant,
+        proposals::command_bytes,
         replicate::fetch,
     },
     bytes::Bytes,
@@ -246,14 +247,9 @@ impl Core {
         };
         let leading = open && self.seal_in_log().is_none();
         let counted: u64 = resubmit.runs.iter().map(|run| u64::from(run.count)).sum();
-        let bytes: usize = resubmit
-            .commands
-            .iter()
-            .map(|command| command.len() + 8)
-            .sum();
         let fits = counted == resubmit.commands.len() as u64
             && counted <= limits::ENTRY_COMMANDS as u64
-            && bytes <= limits::ENTRY_BYTES / 2;
+            && command_bytes(&resubmit.commands) <= limits::ENTRY_BYTES / 2;
         if leading && fits && !resubmit.commands.is_empty() {
             self.append_resubmitted(resubmit);
         }

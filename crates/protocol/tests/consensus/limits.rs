@@ -99,3 +99,14 @@ fn a_snapshot_knows_the_latest_operations_up_to_its_end_and_none_after_it() {
     }
     assert_eq!(meta(&cluster), before);
 }
+
+#[test]
+fn a_leader_takes_from_others_whatever_it_would_take_from_its_own_callers() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let command = "x".repeat(200);
+    let commands = vec![command.as_str(); limits::ENTRY_COMMANDS];
+    let follower = cluster.others(leader)[0];
+    let proposal = cluster.propose_many(follower, &commands);
+    assert_eq!(cluster.outcome(follower, proposal), committed(1));
+}
