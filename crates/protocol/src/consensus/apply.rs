@@ -90,7 +90,7 @@ impl Core {
 
     fn fetch_to_apply(&mut self, out: &mut Outputs) {
         let from = self.emitted.next();
-        if self.fetches.contains(&(from, Purpose::Apply)) {
+        if self.fetches.contains(&(from, Purpose::Apply)) || self.reread_at.is_some() {
             return;
         }
         let upto = self.commit.min(self.log.first_cached().prev());
@@ -133,10 +133,8 @@ impl Core {
             .iter()
             .zip(from.0..)
             .all(|(entry, index)| entry.index.0 == index && entry.index <= self.log.last_index());
-        if !gapless {
-            // Read before the log was cut: ask again for what is there now.
-            return;
-        }
+        // What makes no sense is no answer: whoever needs one asks again, after a while.
+        let entries = if gapless { entries } else { &[] };
         for (_, purpose) in wanted {
             match purpose {
                 Purpose::Apply => self.apply_fetched(entries, out),
@@ -149,10 +147,11 @@ impl Core {
     /// Hands out entries that had to be read back. Their numbering is counted on from the last
     /// entry handed out.
     fn apply_fetched(&mut self, entries: &[Entry], out: &mut Outputs) {
-        if entries
-            .first()
-            .is_none_or(|first| first.index != self.emitted.next())
-        {
+        let Some(first) = entries.first() else {
+            self.reread_at = Some(self.now + self.patience());
+            return;
+        };
+        if first.index != self.emitted.next() {
             return;
         }
         let commit = self.commit;

@@ -97,6 +97,8 @@ pub struct Core {
     /// Members of other lineages, by peer.
     pub(super) foreign: BTreeMap<PeerKey, Foreign>,
     pub(super) fetches: Vec<(LogIndex, Purpose)>,
+    /// The store did not give what is to be handed out: not asked again before then.
+    pub(super) reread_at: Option<Instant>,
     /// The latest snapshot that is stored.
     pub(super) snapshot: Option<Box<SnapshotMeta>>,
     /// The snapshot being fetched.
@@ -176,6 +178,7 @@ impl Core {
             discovered: BTreeSet::new(),
             foreign: BTreeMap::new(),
             fetches: Vec::new(),
+            reread_at: None,
             snapshot: snapshot.map(Box::new),
             installing: None,
             stood: 0,
@@ -254,6 +257,7 @@ impl Core {
             Role::Retired(_) => self.retired_tick(out),
             Role::Stopped => {}
         }
+        self.reread_at.take_if(|at| *at <= self.now);
         self.leave_tick(out);
         self.ask_to_read(out);
         self.proposals.expire(self.now, out);
@@ -284,6 +288,7 @@ impl Core {
         [
             role,
             asking,
+            self.reread_at,
             self.proposals.deadline(),
             self.reads.deadline(can_ask),
         ]

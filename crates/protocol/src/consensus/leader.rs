@@ -5,7 +5,7 @@ use {
         config::Config,
         core::{Core, Purpose, Role, violation},
         entry::{Entry, EntryBody},
-        ids::{Lineage, LogIndex, Member, PeerKey},
+        ids::{Lineage, LogIndex, Member, PeerKey, Position},
         input::Outputs,
         log::Log,
         membership::{Membership, Preference},
@@ -382,7 +382,8 @@ impl Core {
         &mut self,
         from: Member,
         prev: LogIndex,
-        hint: super::ids::Position,
+        hint: Position,
+        out: &mut Outputs,
     ) {
         let Some((leader, cx)) = self.leading() else {
             return;
@@ -391,6 +392,10 @@ impl Core {
             return;
         };
         progress.heard = cx.now;
+        if prev > cx.log.last_index() {
+            violation(from.peer, "rejected entries that were never sent", out);
+            return;
+        }
         if prev <= progress.matched {
             return;
         }

@@ -111,7 +111,7 @@ impl Core {
             Body::Vote { last, transfer } => self.on_vote(&message, last, transfer, out),
             Body::VoteAnswer { granted } => self.on_vote_answer(from, granted, out),
             Body::AppendAck { matched } => self.on_append_ack(from, matched, out),
-            Body::AppendReject { prev, hint } => self.on_append_reject(from, prev, hint),
+            Body::AppendReject { prev, hint } => self.on_append_reject(from, prev, hint, out),
             Body::HeartbeatAck {
                 round,
                 matched,

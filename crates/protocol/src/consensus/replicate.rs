@@ -179,6 +179,9 @@ impl Core {
             // The store has cut its log meanwhile: a snapshot will do.
             if entries.is_empty() && cx.snapshot.is_some_and(|meta| meta.last.index >= next) {
                 offer_snapshot(member, progress, &mut cx, out);
+            } else if next < cx.log.first_cached() {
+                // Nothing was sent, but the next heartbeat that is answered has it tried again.
+                progress.mode = Mode::Probe { waiting: true };
             }
             return;
         };

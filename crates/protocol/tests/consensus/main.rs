@@ -16,9 +16,11 @@ mod disk;
 mod encodings;
 mod faults;
 mod founding;
+mod hostile;
 mod limits;
 mod merging;
 #[cfg(mosaik_mutants)]
 mod mutants;
+mod rereading;
 mod restoring;
 mod traps;
