@@ -29,7 +29,7 @@ pub struct HardState {
     pub vote: Option<Member>,
     /// How often it started; makes operation ids of different runs differ.
     pub starts: u64,
-    /// An index up to which the log was known to be committed. May lag.
+    /// An index up to which the log was known to be committed, and was stored before this. May lag.
     pub commit: LogIndex,
     /// The entry with which this lineage began here, when this member went on from the log of
     /// another one, and which that was. The entry is written right after the hard state; a member

@@ -60,7 +60,8 @@ impl Storing {
         &mut self.hard
     }
 
-    /// Raises the commit index that goes along with the next write of the hard state.
+    /// Raises the commit index that goes along with the next write of the hard state, as far as
+    /// the entries are stored by then.
     pub(super) fn note_commit(&mut self, commit: LogIndex) {
         self.hard.commit = commit;
     }
@@ -183,17 +184,21 @@ impl Storing {
 
     /// Puts the step's writes, if there are any.
     pub(super) fn flush(&mut self, out: &mut Outputs) {
-        let lags = self.hard.commit.distance(self.commit_stored) >= COMMIT_HINT_EVERY;
+        // A store that keeps a prefix of this step's writes, or of those on their way, keeps this
+        // before what they replace.
+        let commit = self.hard.commit.min(self.durable);
+        let lags = commit.distance(self.commit_stored) >= COMMIT_HINT_EVERY;
         if self.writes.is_empty() && !self.hard_dirty {
             return;
         }
         self.issued = self.issued.next();
         let mut writes = std::mem::take(&mut self.writes);
         if self.hard_dirty || lags {
-            self.commit_stored = self.hard.commit;
+            self.commit_stored = commit;
             // First, so that a store that keeps a prefix never keeps entries without the term
             // they were taken in, or an emptied log under the member that had it full.
             let mut hard = self.hard.clone();
+            hard.commit = commit;
             hard.vote = hard.vote.filter(|_| !mutant!("vote-not-stored"));
             writes.insert(0, Write::HardState(hard.encode()));
         }

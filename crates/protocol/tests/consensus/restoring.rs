@@ -5,7 +5,7 @@ use {
     core::time::Duration,
     mosaik_primitives::time::Instant,
     mosaik_protocol::consensus::{
-        Body, Core, Entry, Input, Output, Position, Restored, RoleName, Write,
+        Body, Core, Entry, EntryBody, Input, Message, Output, Position, Restored, RoleName, Write,
     },
 };
 
@@ -173,4 +173,61 @@ fn a_genesis_reaches_those_it_names_whoever_has_it() {
     cluster.lead();
     cluster.execute(3, "together");
     cluster.all_applied(1);
+}
+
+/// What a new leader says is committed came before the removal of the entries it replaces. A crash
+/// in between left those in its place, and they were handed out.
+#[test]
+fn what_is_stored_as_committed_is_there_whatever_a_crash_leaves() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let [follower, other] = cluster.others(leader)[..] else {
+        panic!("there are three")
+    };
+    cluster.filter = Some(Box::new(|_| false));
+    let status = cluster.nodes[&follower].status();
+    let append = |from, term, count, commit| {
+        let entry = |at| Entry {
+            index: status.last.index.plus(at),
+            term,
+            body: EntryBody::Noop.encode(),
+        };
+        Input::Receive(Message {
+            lineage: status.lineage,
+            from,
+            to: status.me,
+            term,
+            body: Body::Append {
+                prev: status.last,
+                commit: status.last.index.plus(commit),
+                entries: (1..=count).map(entry).collect(),
+            },
+        })
+    };
+    let [old, new] = [leader, other].map(|id| cluster.nodes[&id].status().me);
+    cluster.input(follower, append(old, status.term, 4, 0));
+    cluster.nodes.get_mut(&follower).unwrap().slow_disk = true;
+    cluster.input(follower, append(new, status.term.next(), 6, 6));
+    let node = &cluster.nodes[&follower];
+    assert_eq!(node.status().commit, status.last.index.plus(6));
+    let unconfirmed = node.unconfirmed.iter();
+    let writes: Vec<_> = unconfirmed.flat_map(|(_, writes)| writes.clone()).collect();
+    let before = node.disk.clone();
+    for kept in 0..=writes.len() {
+        cluster.crash(follower);
+        let node = cluster.nodes.get_mut(&follower).unwrap();
+        node.disk = before.clone();
+        for write in writes[..kept].iter().cloned() {
+            node.disk.apply(write);
+        }
+        cluster.start(follower);
+        let at = |index| cluster.nodes[&follower].disk.entries[&index].term;
+        let commit = cluster.nodes[&follower].status().commit;
+        for index in status.last.index.0 + 1..=commit.0 {
+            assert!(
+                at(index) > status.term,
+                "{index} after {kept} of {writes:?}"
+            );
+        }
+    }
 }
