@@ -2,13 +2,13 @@
 //! can take.
 
 use super::{
-    core::{Core, Purpose, Role},
+    core::{Core, Role},
     entry::{Entry, EntryBody},
+    fetches::Purpose,
     ids::{Index, LogIndex},
     input::{CommittedEntry, Output, Outputs},
     log::ENTRY_OVERHEAD,
     mutants::mutant,
-    replicate::fetch,
 };
 
 /// Entries handed out with one output at most.
@@ -90,18 +90,13 @@ impl Core {
 
     fn fetch_to_apply(&mut self, out: &mut Outputs) {
         let from = self.emitted.next();
-        if self.fetches.contains(&(from, Purpose::Apply)) || self.reread_at.is_some() {
+        if self.fetches.is_asked(from, Purpose::Apply) || self.reread_at.is_some() {
             return;
         }
-        let upto = self.commit.min(self.log.first_cached().prev());
-        fetch(
-            from,
-            upto,
-            Purpose::Apply,
-            &self.config,
-            &mut self.fetches,
-            out,
-        );
+        let (log, config) = (&self.log, &self.config);
+        if !self.fetches.ask(from, Purpose::Apply, log, config, out) {
+            self.reread_at = Some(self.now + self.patience());
+        }
     }
 
     pub(super) fn on_applied(&mut self, index: LogIndex) {
@@ -125,21 +120,19 @@ impl Core {
     }
 
     pub(super) fn on_fetched(&mut self, from: LogIndex, entries: &[Entry], out: &mut Outputs) {
-        let (wanted, rest) = std::mem::take(&mut self.fetches)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(at, _)| *at == from);
-        self.fetches = rest;
+        let (wanted, current) = self.fetches.answered(from);
         let gapless = entries
             .iter()
             .zip(from.0..)
             .all(|(entry, index)| entry.index.0 == index && entry.index <= self.log.last_index());
         // What makes no sense is no answer: whoever needs one asks again, after a while.
-        let entries = if gapless { entries } else { &[] };
-        for (_, purpose) in wanted {
+        let entries = if gapless && current { entries } else { &[] };
+        for purpose in wanted {
             match purpose {
                 Purpose::Apply => self.apply_fetched(entries, out),
                 Purpose::Peer(member) => self.on_fetched_for_peer(member, from, entries, out),
                 Purpose::Resubmit => self.on_fetched_to_resubmit(entries, out),
+                Purpose::Nothing | Purpose::Left => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use {
         config::{Config, ConfigError},
         election::{Candidate, Following},
         entry::{Entry, EntryBody},
+        fetches::Fetches,
         formation::Fresh,
         ids::{Index, LogIndex, Member, PeerKey, Position},
         input::{Event, Input, NotDone, Outcome, Output, Outputs},
@@ -40,17 +41,6 @@ pub(super) enum Role {
     Retired(Box<Retired>),
     /// Has left, or its store has failed.
     Stopped,
-}
-
-/// Why entries are being read from the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To hand them out.
-    Apply,
-    /// To send them to a member that lags.
-    Peer(Member),
-    /// To propose them to another lineage.
-    Resubmit,
 }
 
 /// What the store holds of a member when it starts.
@@ -96,7 +86,7 @@ pub struct Core {
     pub(super) discovered: BTreeSet<PeerKey>,
     /// Members of other lineages, by peer.
     pub(super) foreign: BTreeMap<PeerKey, Foreign>,
-    pub(super) fetches: Vec<(LogIndex, Purpose)>,
+    pub(super) fetches: Fetches,
     /// The store did not give what is to be handed out: not asked again before then.
     pub(super) reread_at: Option<Instant>,
     /// The latest snapshot that is stored.
@@ -177,7 +167,7 @@ impl Core {
             links: BTreeSet::new(),
             discovered: BTreeSet::new(),
             foreign: BTreeMap::new(),
-            fetches: Vec::new(),
+            fetches: Fetches::default(),
             reread_at: None,
             snapshot: snapshot.map(Box::new),
             installing: None,

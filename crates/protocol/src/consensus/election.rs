@@ -9,6 +9,7 @@ use {
     super::{
         core::{Core, Role},
         entry::EntryBody,
+        fetches::Purpose,
         ids::{LogIndex, Member, Position, Term},
         input::{Event, Output, Outputs},
         leader::{Leader, electorate},
@@ -219,7 +220,7 @@ impl Core {
         if let Some(mut leader) = led {
             self.reads.take_back(leader.rounds.drain());
             self.fetches
-                .retain(|(_, purpose)| !matches!(purpose, super::core::Purpose::Peer(_)));
+                .give_up(|purpose| matches!(purpose, Purpose::Peer(_)));
             self.following.leader = Some(self.me());
         }
         let changed = new_term || self.following.leader != leader;

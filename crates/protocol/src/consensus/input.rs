@@ -61,8 +61,8 @@ pub enum Input {
     Read(ReadId),
     /// The state machine has applied the log up to here.
     Applied(LogIndex),
-    /// Answer to [`Output::Fetch`]: entries from `from` on, without gaps. None: the store does
-    /// not hold `from`.
+    /// Answer to [`Output::Fetch`], one to each: entries from `from` on, without gaps. None: the
+    /// store does not hold `from`.
     Fetched {
         /// Index asked for.
         from: LogIndex,

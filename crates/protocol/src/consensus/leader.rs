@@ -3,8 +3,9 @@
 use {
     super::{
         config::Config,
-        core::{Core, Purpose, Role, violation},
+        core::{Core, Role, violation},
         entry::{Entry, EntryBody},
+        fetches::Fetches,
         ids::{Lineage, LogIndex, Member, PeerKey, Position},
         input::Outputs,
         log::Log,
@@ -62,7 +63,7 @@ pub(super) struct Cx<'c> {
     pub(super) config: &'c Config,
     pub(super) storing: &'c mut Storing,
     pub(super) log: &'c mut Log,
-    pub(super) fetches: &'c mut Vec<(LogIndex, Purpose)>,
+    pub(super) fetches: &'c mut Fetches,
     pub(super) snapshot: Option<&'c SnapshotMeta>,
     pub(super) links: &'c BTreeSet<PeerKey>,
     pub(super) commit: LogIndex,

@@ -331,7 +331,7 @@ impl Core {
             self.reads.take_back(reads);
         }
         self.following.leader = None;
-        self.fetches.clear();
+        self.fetches.give_up(|_| true);
         self.role = Role::Retired(Box::new(retired));
         let term = self.storing.hard().term;
         out.push(Output::Event(Event::Leader { leader: None, term }));
@@ -407,7 +407,7 @@ impl Core {
         self.unapplied_bytes = 0;
         self.snapshot = None;
         self.installing = None;
-        self.fetches.clear();
+        self.fetches.leave();
         self.foreign.clear();
         self.following = super::election::Following::default();
         self.reads.requeue();

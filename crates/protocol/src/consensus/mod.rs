@@ -17,6 +17,7 @@ pub mod config;
 pub mod core;
 mod election;
 pub mod entry;
+mod fetches;
 mod follower;
 mod formation;
 mod forward;

@@ -47,7 +47,7 @@ impl Core {
         self.storing.drop_held();
         self.append_recovery();
         self.foreign.clear();
-        self.fetches.clear();
+        self.fetches.give_up(|_| true);
         self.role = Role::Follower;
         out.push(Output::Event(Event::Continued {
             from: parent,

@@ -1,11 +1,12 @@
 //! Sending a member what it lacks: from memory, from the store, or as a snapshot.
 
 use super::{
-    config::{Config, limits},
-    core::{Core, Purpose},
+    config::limits,
+    core::Core,
     entry::Entry,
+    fetches::Purpose,
     ids::{LogIndex, Member, Position},
-    input::{Output, Outputs},
+    input::Outputs,
     leader::Cx,
     log::ENTRY_OVERHEAD,
     message::Body,
@@ -83,16 +84,23 @@ fn reach_back(
             prev: None,
             probing,
         };
-        fetch(
-            from,
-            cx.log.last_index(),
-            Purpose::Peer(member),
-            cx.config,
-            cx.fetches,
-            out,
-        );
+        read_for(member, from, progress, cx, out);
     } else {
         offer_snapshot(member, progress, cx, out);
+    }
+}
+
+/// Has entries read for a member, if not at once then when it answers the next heartbeat.
+fn read_for(
+    member: Member,
+    from: LogIndex,
+    progress: &mut Progress,
+    cx: &mut Cx<'_>,
+    out: &mut Outputs,
+) {
+    let purpose = Purpose::Peer(member);
+    if !cx.fetches.ask(from, purpose, cx.log, cx.config, out) {
+        progress.mode = Mode::Probe { waiting: true };
     }
 }
 
@@ -105,26 +113,6 @@ fn offer_snapshot(member: Member, progress: &mut Progress, cx: &mut Cx<'_>, out:
         cx.storing
             .send(member, Body::Snapshot(Box::new(meta.clone())), out);
     }
-}
-
-/// Asks the store for entries, unless the same is on its way.
-pub(super) fn fetch(
-    from: LogIndex,
-    upto: LogIndex,
-    purpose: Purpose,
-    config: &Config,
-    fetches: &mut Vec<(LogIndex, Purpose)>,
-    out: &mut Outputs,
-) {
-    fetches.retain(|(_, other)| *other != purpose);
-    if !fetches.iter().any(|(at, _)| *at == from) {
-        out.push(Output::Fetch {
-            from,
-            upto,
-            max_bytes: config.append_bytes,
-        });
-    }
-    fetches.push((from, purpose));
 }
 
 impl Core {
@@ -152,24 +140,20 @@ impl Core {
         };
         progress.probe(progress.next);
         let next = progress.next;
-        let known = [
-            Some(cx.log.base().at),
-            entries.first().map(Entry::position),
-            read,
-        ];
+        let cached = next >= cx.log.first_cached();
+        let known = [Some(cx.log.base().at), read].into_iter().flatten();
         let prev = known
-            .into_iter()
-            .flatten()
+            .chain(entries.iter().map(Entry::position))
             .find(|at| at.index == next.prev());
-        if prev.is_some() && entries.last().is_some_and(|last| last.index < next) {
+        let short = entries.last().is_some_and(|last| last.index < next);
+        if prev.is_some() && short && !cached {
             // What may be read at once holds the entry before and nothing else.
             progress.mode = Mode::Fetch {
                 from: next,
                 prev,
                 probing,
             };
-            let (purpose, last) = (Purpose::Peer(member), cx.log.last_index());
-            fetch(next, last, purpose, cx.config, cx.fetches, out);
+            read_for(member, next, progress, &mut cx, out);
             return;
         }
         let wanted = entries.iter().filter(|entry| entry.index >= next);
@@ -179,7 +163,7 @@ impl Core {
             // The store has cut its log meanwhile: a snapshot will do.
             if entries.is_empty() && cx.snapshot.is_some_and(|meta| meta.last.index >= next) {
                 offer_snapshot(member, progress, &mut cx, out);
-            } else if next < cx.log.first_cached() {
+            } else if !cached {
                 // Nothing was sent, but the next heartbeat that is answered has it tried again.
                 progress.mode = Mode::Probe { waiting: true };
             }

@@ -7,15 +7,15 @@
 use {
     super::{
         config::limits,
-        core::{Core, Purpose, Role},
+        core::{Core, Role},
         entry::{Commands, Entry, EntryBody},
+        fetches::Purpose,
         ids::{Index, Lineage, LogIndex, Member, OpRun, Origin},
         input::Outputs,
         log::Mark,
         message::{Body, Resubmit},
         mutants::mutant,
         proposals::command_bytes,
-        replicate::fetch,
     },
     bytes::Bytes,
     core::time::Duration,
@@ -139,14 +139,10 @@ impl Core {
                 .log
                 .slice(from, self.config.append_bytes, limits::APPEND_ENTRIES);
             if cached.first().is_none_or(|first| first.index != from) {
-                fetch(
-                    from,
-                    upto,
-                    Purpose::Resubmit,
-                    &self.config,
-                    &mut self.fetches,
-                    out,
-                );
+                let (log, config) = (&self.log, &self.config);
+                let purpose = Purpose::Resubmit;
+                // Where too much is being read already, the next tick tries again.
+                self.fetches.ask(from, purpose, log, config, out);
                 return;
             }
             self.make_batch(&cached);

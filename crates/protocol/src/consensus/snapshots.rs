@@ -110,7 +110,7 @@ impl Core {
         } else {
             self.log = Log::after(&meta);
             self.storing.reset(position);
-            self.fetches.clear();
+            self.fetches.give_up(|_| true);
             self.commit = position.index;
             self.following.matched = position.index;
         }
