@@ -275,7 +275,7 @@ impl Proposals {
             .pending
             .partition_point(|pending| pending.first < first);
         for pending in self.pending.range_mut(from..) {
-            if pending.last() >= first + count {
+            if pending.last() >= first.saturating_add(count) {
                 break;
             }
             pending.state = State::Taken;

@@ -78,7 +78,7 @@ impl Core {
         let stale = last.index <= self.commit && !mutant!("snapshot-over-newer");
         if last.term > self.storing.hard().term
             || meta.membership.voters().is_empty()
-            || last.index.0 > u64::MAX / 4
+            || last.index.0.max(meta.commands.0) > u64::MAX / 4
         {
             violation(from.peer, "offered a snapshot that makes no sense", out);
         } else if stale || self.log.term(last.index) == Some(last.term) {

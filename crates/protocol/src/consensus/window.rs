@@ -246,6 +246,9 @@ impl Window {
                 forgotten: reader.varint()?,
                 runs: VecDeque::new(),
             };
+            if track.forgotten == u64::MAX {
+                return Err(WireError::Invalid("operation ids do not wrap"));
+            }
             for _ in 0..reader.count("runs", limits::WINDOW_RUNS, 3)? {
                 let run = Run {
                     seq: reader.varint()?,
