@@ -29,6 +29,9 @@ pub mod limits {
     /// Runs of applied operations remembered for each origin. A run grows while its operations are
     /// neighbours both in their origin's numbering and in the log, so one lonely writer needs one.
     pub const WINDOW_RUNS: usize = 32;
+    /// Bytes of entries in a leader's log that are not committed, from which on it takes no more
+    /// commands; the last entry taken may exceed this, so one is always taken.
+    pub const BACKLOG_BYTES: usize = 64 << 20;
     /// Messages that wait for the store at one time. More are dropped as if the network had.
     pub const HELD_MESSAGES: usize = 4_096;
     /// Fresh members a fresh member keeps track of.

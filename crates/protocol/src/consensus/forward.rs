@@ -46,15 +46,25 @@ impl Core {
         }
     }
 
-    /// How much may be in the log and not committed before proposals wait to be coalesced.
-    fn has_room(&self) -> bool {
-        let entries = self.log.last_index().distance(self.commit);
-        entries < self.config.inflight_appends as u64 && self.storing.appends_waiting() < 8
+    /// Whether little enough is in the log and not committed, so that one more entry of commands
+    /// may be. What others forward may be more than what this member's own proposals are, which
+    /// wait here to be coalesced.
+    pub(super) fn has_room(&self, entries: usize) -> bool {
+        self.log.last_index().distance(self.commit) < entries as u64
+            && self.log.bytes_after(self.commit) < limits::BACKLOG_BYTES
+    }
+
+    /// Uncommitted entries up to which others are served.
+    pub(super) fn backlog_entries(&self) -> usize {
+        self.config.inflight_appends.saturating_mul(4)
     }
 
     /// As leader: puts this member's own proposals into the log.
     pub(super) fn append_proposals(&mut self, out: &mut Outputs) {
-        while self.proposals.sent < self.proposals.pending.len() && self.has_room() {
+        while self.proposals.sent < self.proposals.pending.len()
+            && self.has_room(self.config.inflight_appends)
+            && self.storing.appends_waiting() < 8
+        {
             let Role::Leader(leader) = &self.role else {
                 return;
             };
@@ -190,8 +200,7 @@ impl Core {
         let refuse = leader.transfer.is_some()
             || self.seal_in_log().is_some()
             || command_bytes(&forward.commands) > limits::ENTRY_BYTES / 2
-            || self.log.last_index().distance(self.commit)
-                >= self.config.inflight_appends as u64 * 4;
+            || !self.has_room(self.backlog_entries());
         if refuse {
             self.send(from, answer(first, count, Verdict::Busy), out);
             return;

@@ -169,6 +169,13 @@ impl Log {
             .collect()
     }
 
+    /// Bytes of the entries after `index` that are in memory.
+    pub(super) fn bytes_after(&self, index: LogIndex) -> usize {
+        let at = index.next().distance(self.first_cached()) as usize;
+        let slots = self.slots.range(at.min(self.slots.len())..);
+        slots.map(|slot| slot.body.len() + ENTRY_OVERHEAD).sum()
+    }
+
     /// The membership in force.
     pub(super) fn membership(&self) -> &Membership {
         static NOBODY: std::sync::LazyLock<Membership> =
@@ -390,6 +397,9 @@ mod tests {
         assert_eq!(log.first_cached(), LogIndex(7));
         assert_eq!(log.term(LogIndex(6)), Some(Term(1)));
         assert_eq!(log.term(LogIndex(5)), None);
+        assert_eq!(log.bytes_after(LogIndex(6)), log.bytes);
+        assert_eq!(log.bytes_after(LogIndex(8)), log.bytes / 2);
+        assert_eq!(log.bytes_after(LogIndex(10)), 0);
         assert_eq!(log.slice(LogIndex(7), 1, 9).len(), 1);
         assert_eq!(log.slice(LogIndex(7), usize::MAX, 9).len(), 4);
         assert_eq!(log.numbered(LogIndex(8)).unwrap().1, Index(14));

@@ -247,6 +247,10 @@ impl Core {
             && counted <= limits::ENTRY_COMMANDS as u64
             && command_bytes(&resubmit.commands) <= limits::ENTRY_BYTES / 2;
         if leading && fits && !resubmit.commands.is_empty() {
+            if !self.has_room(self.backlog_entries()) {
+                // Whoever hands them over asks again how far they are, and brings them again.
+                return;
+            }
             self.append_resubmitted(resubmit);
         }
         let committed_commands = self.committed_commands();

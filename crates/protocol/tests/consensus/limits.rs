@@ -1,9 +1,12 @@
 //! As much as may come at once, and what comes of it.
 
 use {
-    crate::cluster::{Cluster, Id, committed},
+    crate::cluster::{Cluster, Id, committed, peer},
     core::time::Duration,
-    mosaik_protocol::consensus::{Body, LogIndex, Outcome, SnapshotMeta, limits},
+    mosaik_protocol::consensus::{
+        Body, Index, Input, Lineage, LogIndex, Member, Message, OpRun, Origin, Outcome,
+        SnapshotMeta, Term, limits, message::Resubmit,
+    },
 };
 
 /// Proposes as many commands as one proposal may have, and waits until they are committed.
@@ -109,4 +112,65 @@ fn a_leader_takes_from_others_whatever_it_would_take_from_its_own_callers() {
     let follower = cluster.others(leader)[0];
     let proposal = cluster.propose_many(follower, &commands);
     assert_eq!(cluster.outcome(follower, proposal), committed(1));
+}
+
+/// Bytes of commands of 2 MiB that are in a member's log and not committed.
+fn backlog(cluster: &Cluster, id: Id) -> usize {
+    let status = cluster.nodes[&id].status();
+    status.last.index.distance(status.commit) as usize * (2 << 20)
+}
+
+#[test]
+fn a_leader_holds_no_more_bytes_that_are_not_committed_than_it_may() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let large = "x".repeat(2 << 20);
+    starve(&mut cluster);
+    let mut proposals = Vec::new();
+    for _ in 0..16 {
+        for id in 1..=3 {
+            proposals.push((id, cluster.propose(id, &large)));
+        }
+    }
+    cluster.run(Duration::from_millis(100));
+    let held = backlog(&cluster, leader);
+    let most = limits::BACKLOG_BYTES + (2 << 20);
+    assert!((most / 2..=most).contains(&held), "{held}");
+    cluster.filter = None;
+    for (id, proposal) in proposals {
+        let outcome = cluster.outcome(id, proposal);
+        assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_leader_takes_no_more_of_another_lineage_than_it_may_hold() {
+    let mut cluster = Cluster::formed([1, 2, 3]);
+    let leader = cluster.lead();
+    let command = bytes::Bytes::from(vec![b'x'; 2 << 20]);
+    starve(&mut cluster);
+    for id in 10..60 {
+        let member = Member::new(peer(id), 1_000);
+        let run = OpRun {
+            origin: Origin::Member(member),
+            first: 1,
+            count: 1,
+        };
+        let body = Body::Resubmit(Resubmit {
+            upto: Index(1),
+            runs: vec![run],
+            commands: vec![command.clone()],
+        });
+        let message = Message {
+            lineage: Lineage([7; 32]),
+            from: member,
+            to: cluster.nodes[&leader].status().me,
+            term: Term(1),
+            body,
+        };
+        cluster.input(leader, Input::Receive(message));
+    }
+    let held = backlog(&cluster, leader);
+    let most = limits::BACKLOG_BYTES + (2 << 20);
+    assert!((most / 2..=most).contains(&held), "{held}");
 }
