@@ -90,12 +90,12 @@ impl Core {
 
     fn fetch_to_apply(&mut self, out: &mut Outputs) {
         let from = self.emitted.next();
-        if self.fetches.is_asked(from, Purpose::Apply) || self.reread_at.is_some() {
+        if self.fetches.is_asked(from, Purpose::Apply) || self.fetches.again_at.is_some() {
             return;
         }
         let (log, config) = (&self.log, &self.config);
         if !self.fetches.ask(from, Purpose::Apply, log, config, out) {
-            self.reread_at = Some(self.now + self.patience());
+            self.fetches.again_at = Some(self.now + self.patience());
         }
     }
 
@@ -141,7 +141,7 @@ impl Core {
     /// entry handed out.
     fn apply_fetched(&mut self, entries: &[Entry], out: &mut Outputs) {
         let Some(first) = entries.first() else {
-            self.reread_at = Some(self.now + self.patience());
+            self.fetches.again_at = Some(self.now + self.patience());
             return;
         };
         if first.index != self.emitted.next() {

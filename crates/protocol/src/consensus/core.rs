@@ -87,8 +87,6 @@ pub struct Core {
     /// Members of other lineages, by peer.
     pub(super) foreign: BTreeMap<PeerKey, Foreign>,
     pub(super) fetches: Fetches,
-    /// The store did not give what is to be handed out: not asked again before then.
-    pub(super) reread_at: Option<Instant>,
     /// The latest snapshot that is stored.
     pub(super) snapshot: Option<Box<SnapshotMeta>>,
     /// The snapshot being fetched.
@@ -168,7 +166,6 @@ impl Core {
             discovered: BTreeSet::new(),
             foreign: BTreeMap::new(),
             fetches: Fetches::default(),
-            reread_at: None,
             snapshot: snapshot.map(Box::new),
             installing: None,
             stood: 0,
@@ -247,7 +244,7 @@ impl Core {
             Role::Retired(_) => self.retired_tick(out),
             Role::Stopped => {}
         }
-        self.reread_at.take_if(|at| *at <= self.now);
+        self.fetches.again_at.take_if(|at| *at <= self.now);
         self.leave_tick(out);
         self.ask_to_read(out);
         self.proposals.expire(self.now, out);
@@ -278,7 +275,7 @@ impl Core {
         [
             role,
             asking,
-            self.reread_at,
+            self.fetches.again_at,
             self.proposals.deadline(),
             self.reads.deadline(can_ask),
         ]

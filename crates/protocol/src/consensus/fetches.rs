@@ -12,6 +12,7 @@ use {
         input::{Output, Outputs},
         log::Log,
     },
+    mosaik_primitives::time::Instant,
     std::mem,
 };
 
@@ -32,18 +33,22 @@ pub(super) enum Purpose {
 
 /// Questions to the store without an answer, by their first index.
 #[derive(Debug, Default)]
-pub(super) struct Fetches(Vec<(LogIndex, Purpose)>);
+pub(super) struct Fetches {
+    asked: Vec<(LogIndex, Purpose)>,
+    /// The store did not give what is to be handed out: that is not asked for before then.
+    pub(super) again_at: Option<Instant>,
+}
 
 /// Questions without an answer there are at most: one for each member, and as many given up.
 const FETCHES: usize = 2 * limits::MEMBERS;
 
 impl Fetches {
     pub(super) fn is_asked(&self, from: LogIndex, purpose: Purpose) -> bool {
-        self.0.contains(&(from, purpose))
+        self.asked.contains(&(from, purpose))
     }
 
     fn is_under_way(&self, from: LogIndex) -> bool {
-        self.0.iter().any(|(at, _)| *at == from)
+        self.asked.iter().any(|(at, _)| *at == from)
     }
 
     /// Asks for entries that are not in memory, from `from` on, instead of what was asked for this
@@ -61,7 +66,7 @@ impl Fetches {
         }
         self.give_up(|other| other == purpose);
         if !self.is_under_way(from) {
-            if self.0.len() >= FETCHES {
+            if self.asked.len() >= FETCHES {
                 return false;
             }
             out.push(Output::Fetch {
@@ -70,24 +75,24 @@ impl Fetches {
                 max_bytes: config.append_bytes,
             });
         }
-        self.0.push((from, purpose));
+        self.asked.push((from, purpose));
         true
     }
 
     /// Nobody waits any more for what is read for such purposes.
     pub(super) fn give_up(&mut self, given_up: impl Fn(Purpose) -> bool) {
-        for (from, purpose) in mem::take(&mut self.0) {
+        for (from, purpose) in mem::take(&mut self.asked) {
             if purpose == Purpose::Left || !given_up(purpose) {
-                self.0.push((from, purpose));
+                self.asked.push((from, purpose));
             } else if !self.is_asked(from, Purpose::Nothing) {
-                self.0.push((from, Purpose::Nothing));
+                self.asked.push((from, Purpose::Nothing));
             }
         }
     }
 
     /// Whatever is being read is of a log that is no more.
     pub(super) fn leave(&mut self) {
-        for (_, purpose) in &mut self.0 {
+        for (_, purpose) in &mut self.asked {
             *purpose = Purpose::Left;
         }
     }
@@ -95,7 +100,7 @@ impl Fetches {
     /// There is an answer. Who waits for it, and whether it is of the log that there is.
     pub(super) fn answered(&mut self, from: LogIndex) -> (Vec<Purpose>, bool) {
         let mut wanted = Vec::new();
-        self.0.retain(|(at, purpose)| {
+        self.asked.retain(|(at, purpose)| {
             if *at == from {
                 wanted.push(*purpose);
             }
@@ -137,6 +142,10 @@ mod tests {
         for from in 0..3 * FETCHES as u64 {
             ask(&mut fetches, from % (2 * FETCHES as u64), Purpose::Apply);
         }
-        assert!(fetches.0.len() <= FETCHES + 1, "{}", fetches.0.len());
+        assert!(
+            fetches.asked.len() <= FETCHES + 1,
+            "{}",
+            fetches.asked.len()
+        );
     }
 }
