@@ -39,6 +39,9 @@ pub(super) struct Transfer {
 pub(super) struct Leader {
     /// Everyone in the membership in force but the leader.
     pub(super) peers: BTreeMap<Member, Progress>,
+    /// The most voters there were since it leads. Other lineages are told this: what they were
+    /// told never becomes less while they decide on it.
+    pub(super) most_voters: u32,
     /// The first entry of the leader's term.
     pub(super) term_start: LogIndex,
     /// Number of the latest heartbeat round.
@@ -128,6 +131,7 @@ impl Leader {
     pub(super) fn new(log: &Log, me: Member, now: Instant) -> Self {
         let mut leader = Self {
             peers: BTreeMap::new(),
+            most_voters: 0,
             term_start: log.last_index().next(),
             round: 0,
             heartbeat_at: now,
@@ -148,6 +152,7 @@ impl Leader {
     /// Makes the tracked members those of the membership in force.
     pub(super) fn adopt_membership(&mut self, log: &Log, me: Member, now: Instant) {
         let membership = log.membership();
+        self.most_voters = self.most_voters.max(membership.voters().len() as u32);
         self.peers
             .retain(|member, _| membership.standing(member).is_some());
         for (member, _) in membership.members().filter(|(member, _)| **member != me) {

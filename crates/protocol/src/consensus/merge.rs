@@ -10,8 +10,11 @@
 //! what it does not know to be committed may be. Where that was never committed, its proposer
 //! was told that the outcome is unknown.
 //!
-//! Only hellos of leaders that have committed in their term decide: their figures never go back,
-//! and a leader that has decided to give way says so, so that never both sides do.
+//! Only hellos of leaders that have committed in their term decide: a leader's figures never go
+//! back, and one that has decided to give way says so, so that never two leaders give way to each
+//! other. Of leaders that follow one another the commands never become fewer, but the later one may
+//! have fewer voters, or more of its log. Where that alone decides, and leaders change while a hello
+//! is on its way, both sides can be sealed: each goes on by itself after a while, as below.
 //!
 //! Giving way ends in one of three ways, so that nobody waits for ever (see
 //! [`Core::give_up_waiting`]): all is handed over; or the side chosen is not heard of any more, and

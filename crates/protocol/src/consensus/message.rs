@@ -192,7 +192,7 @@ pub struct Hello {
     pub leader: Option<Member>,
     /// Commands known committed.
     pub committed: Index,
-    /// Voters of the sender's lineage.
+    /// Voters of the sender's lineage; the most there were since it leads, where it does.
     pub voters: u32,
     /// Whether the sender's log ends in a seal.
     pub sealed: bool,

@@ -147,6 +147,10 @@ impl Core {
             Role::Follower => self.following.leader,
             _ => None,
         };
+        let voters = match &self.role {
+            Role::Leader(leader) => leader.most_voters,
+            _ => self.log.membership().voters().len() as u32,
+        };
         let sees = match &self.role {
             Role::Fresh(fresh) => fresh.sees(),
             _ => Vec::new(),
@@ -158,7 +162,7 @@ impl Core {
             formed: !self.commit.is_zero(),
             leader,
             committed: self.committed_commands(),
-            voters: self.log.membership().voters().len() as u32,
+            voters,
             sealed: self.seal_in_log().is_some() || matches!(self.role, Role::Retired(_)),
             cut: self.is_cut(),
             sees,

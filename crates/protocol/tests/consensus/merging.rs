@@ -1,9 +1,12 @@
 //! Lineages that give way to others which then are not there any more.
 
 use {
-    crate::cluster::{Cluster, committed, config},
+    crate::cluster::{Cluster, committed, config, peer},
     core::time::Duration,
-    mosaik_protocol::consensus::{Body, Event, Input, LogIndex, MergePolicy, Message, RoleName},
+    mosaik_protocol::consensus::{
+        Body, Event, Input, Lineage, LogIndex, Member, MergePolicy, Message, RoleName, Term,
+        message::Hello,
+    },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -458,3 +461,38 @@ pub(crate) const ALL: &[(&str, fn())] = named![
     lineages_that_have_cut_their_logs_stay_apart_and_lose_nothing,
     a_lineage_that_has_cut_its_log_is_given_way_to,
 ];
+
+/// The other side had said hello when it was the heavier one, and gave way on the answer. What it
+/// was answered has to hold: were there fewer voters to this side now, both would give way.
+#[test]
+fn a_side_that_lost_a_voter_does_not_give_way_to_one_that_was_told_of_it() {
+    let mut cluster = Cluster::formed([1, 2, 3, 4]);
+    let leader = cluster.lead();
+    let leaver = cluster.others(leader)[0];
+    cluster.input(leaver, Input::Leave);
+    cluster.until("a voter has left", |c| {
+        c.membership(leader).voters().len() == 3
+    });
+    let greet = |cluster: &mut Cluster, voters| {
+        let member = Member::new(peer(9), 1_000);
+        let hello = Hello {
+            group: cluster.nodes[&leader].config.group,
+            formed: true,
+            leader: Some(member),
+            voters,
+            ..Hello::default()
+        };
+        let message = Message {
+            lineage: Lineage([1; 32]),
+            from: member,
+            to: cluster.nodes[&leader].status().me,
+            term: Term(1),
+            body: Body::Hello(Box::new(hello)),
+        };
+        assert!(Lineage([1; 32]) < cluster.nodes[&leader].status().lineage);
+        cluster.input(leader, Input::Receive(message));
+        cluster.nodes[&leader].status().sealed
+    };
+    assert!(!greet(&mut cluster, 3));
+    assert!(greet(&mut cluster, 5));
+}
