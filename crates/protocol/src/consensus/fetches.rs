@@ -113,10 +113,13 @@ impl Fetches {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use {
+        super::*,
+        crate::consensus::ids::{GroupKeyId, PeerKey},
+    };
 
     fn ask(fetches: &mut Fetches, from: u64, purpose: Purpose) -> (bool, usize) {
-        let config = Config::new(Default::default(), Default::default(), 1, 1);
+        let config = Config::new(GroupKeyId::default(), PeerKey::default(), 1, 1);
         let (log, mut out) = (Log::default(), Vec::new());
         let asked = fetches.ask(LogIndex(from), purpose, &log, &config, &mut out);
         (asked, out.len())
