@@ -19,6 +19,8 @@ use {
     },
 };
 
+/// Reads in a thousand whose answer comes late.
+const STALLED_READS: u32 = 20;
 /// Inputs that a paused process lets pile up.
 const BACKLOG: usize = 20_000;
 
@@ -324,7 +326,13 @@ impl World {
             entries.push(entry.clone());
             index = index.next();
         }
-        let after = self.rng.below(3 * MILLI);
+        // A disk that stalls answers late, with what was there when it was asked.
+        let slowest = if self.rng.chance(STALLED_READS) {
+            3_000 * MILLI
+        } else {
+            3 * MILLI
+        };
+        let after = self.rng.below(slowest);
         self.tell_later(node, after, Input::Fetched { from, entries });
     }
 
