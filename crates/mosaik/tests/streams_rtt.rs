@@ -49,7 +49,7 @@ async fn a_producer_is_cut_off_when_its_measured_round_trip_is_not_wanted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_is_near_enough_is_served_before_it_is_measured_and_after() {
-    let discovery = Config::builder().with_max_rtt(Duration::from_secs(60));
+    let discovery = Config::builder().with_max_rtt(Duration::from_mins(1));
     let a = isolated(network_id()).with_discovery(discovery).build();
     let a = a.await.unwrap();
     let mut producer = a.streams().produce::<u32>();

@@ -252,7 +252,7 @@ async fn many_stalled_subscriptions_slow_nothing_else_between_the_two_peers() {
     let mut blocked = tokio::task::JoinSet::new();
     for n in 0..10 {
         let def = StreamDef::<Vec<u8>>::with_stream_id(format!("stalled-{n}").as_str().into());
-        let producer = first.streams().producer_of(def.clone());
+        let producer = first.streams().producer_of(def);
         let mut producer = producer.disconnect_lagging(false).build().unwrap();
         unread.push(second.streams().consumer_of(def).build());
         within("online", producer.when().online()).await;
