@@ -79,6 +79,7 @@ fn habits(rng: &mut Rng) -> Habits {
         },
         one_way_unseen: rng.chance(300),
         link_loss: rng.between(100, 3_000) * MILLI,
+        stalled_reads: 20,
     }
 }
 

@@ -19,8 +19,6 @@ use {
     },
 };
 
-/// Reads in a thousand whose answer comes late.
-const STALLED_READS: u32 = 20;
 /// Inputs that a paused process lets pile up.
 const BACKLOG: usize = 20_000;
 
@@ -327,7 +325,7 @@ impl World {
             index = index.next();
         }
         // A disk that stalls answers late, with what was there when it was asked.
-        let slowest = if self.rng.chance(STALLED_READS) {
+        let slowest = if self.rng.chance(self.habits.stalled_reads) {
             3_000 * MILLI
         } else {
             3 * MILLI

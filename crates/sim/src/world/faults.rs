@@ -330,6 +330,7 @@ impl World {
         self.network.heal();
         self.network.weather = crate::network::Weather::CALM;
         self.filters.clear();
+        self.habits.stalled_reads = 0;
         for node in 0..self.nodes.len() {
             self.nodes[node].clock.set_rate(now, 1_000);
             if self.nodes[node].durable {

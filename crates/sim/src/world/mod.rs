@@ -47,6 +47,8 @@ pub struct Habits {
     pub one_way_unseen: bool,
     /// Longest time until a lost link is reported.
     pub link_loss: Nanos,
+    /// Reads in a thousand whose answer comes late.
+    pub stalled_reads: u32,
 }
 
 impl Default for Habits {
@@ -57,6 +59,7 @@ impl Default for Habits {
             apply_lag: 0,
             one_way_unseen: false,
             link_loss: 3_000 * MILLI,
+            stalled_reads: 20,
         }
     }
 }
