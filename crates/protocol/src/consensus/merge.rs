@@ -124,6 +124,10 @@ impl Core {
         if lineage.is_none() || lineage == self.lineage() || hello.group != self.config.group {
             return;
         }
+        if member.peer == self.config.peer {
+            // Somebody passed on what this node said in an earlier life, which is over.
+            return;
+        }
         if self.foreign.len() < limits::MEMBERS || self.foreign.contains_key(&member.peer) {
             self.foreign
                 .insert(member.peer, Foreign { member, lineage });

@@ -322,6 +322,7 @@ impl Core {
             return;
         };
         let (now, poll) = (self.now, self.config.heartbeat_interval / 8);
+        let me = self.config.peer;
         let Role::Retired(retired) = &mut self.role else {
             return;
         };
@@ -329,6 +330,8 @@ impl Core {
             return;
         }
         if !leading {
+            // Who followed an earlier life of this member may not know yet that it is over.
+            let leader = leader.filter(|leader| leader.peer != me);
             retired.contact = leader.or(retired.contact);
             return;
         }
