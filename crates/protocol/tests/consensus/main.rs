@@ -13,6 +13,7 @@ mod changing;
 mod chaos;
 mod cluster;
 mod disk;
+mod earlier_lives;
 mod encodings;
 mod faults;
 mod founding;
