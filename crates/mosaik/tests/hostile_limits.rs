@@ -23,7 +23,7 @@ use {
         },
         time::Duration,
     },
-    support::{isolated, network_id, node, node_knowing, until, within},
+    support::{header, isolated, network_id, node, node_knowing, until, within},
 };
 
 const MOSAIK: &[u8] = b"/mosaik/1";
@@ -248,18 +248,6 @@ async fn a_gossip_connection_on_which_nothing_is_said_is_closed() {
     within("the silent one is closed", silent.closed()).await;
     assert_eq!(reasons(&[silent]), ["HandshakeTimeout"]);
     until("it is counted", || refused(id, CONNECTIONS, "silent") == 1).await;
-}
-
-/// A header as the links write it.
-fn header(protocol: u8, network: Digest, greeting: &[u8]) -> Vec<u8> {
-    let mut body = b"mk\x01".to_vec();
-    body.push(protocol);
-    body.extend_from_slice(network.as_bytes());
-    body.extend_from_slice(Digest::zero().as_bytes());
-    body.extend_from_slice(greeting);
-    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    bytes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,28 +5,13 @@ mod support;
 use {
     futures::{FutureExt, SinkExt, StreamExt},
     mosaik::{
-        Digest, Network,
+        Network,
         discovery::Event,
-        primitives::Limits,
         streams::{Consumer, Producer, consumer::ConsumerEvent},
     },
     std::time::{Duration, Instant},
-    support::{isolated, network_id, node, node_knowing, patience, until, within},
+    support::{network_id, node, node_knowing, patience, reading_little, until, within},
 };
-
-/// A node that takes little of what its programs do not read.
-async fn reading_little(id: Digest, peer: &Network) -> Network {
-    let mut limits = Limits::default();
-    limits.consumer_items = 4;
-    limits.consumer_bytes = 64 << 10;
-    let discovery = mosaik::discovery::Config::builder().with_bootstrap(peer.local().addr());
-    isolated(id)
-        .with_limits(limits)
-        .with_discovery(discovery)
-        .build()
-        .await
-        .unwrap()
-}
 
 /// Sends until nothing more is taken; answers how many were.
 async fn fill(producer: &mut Producer<Vec<u8>>) -> usize {

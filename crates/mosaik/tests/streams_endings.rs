@@ -5,11 +5,10 @@ mod support;
 use {
     futures::{FutureExt, SinkExt, StreamExt},
     mosaik::{
-        Criteria, Network,
-        primitives::Limits,
+        Criteria,
         streams::{Producer, consumer::ConsumerEvent, consumer::Events, status::ChannelInfo},
     },
-    support::{isolated, network_id, node, node_knowing, within},
+    support::{network_id, node, node_knowing, reading_little, within},
 };
 
 /// The next event that is about a subscription's beginning or end.
@@ -27,20 +26,6 @@ async fn turn(events: &mut Events) -> ConsumerEvent {
         }
     })
     .await
-}
-
-/// A node that takes little of what its programs do not read.
-async fn reading_little(id: mosaik::Digest, peer: &Network) -> Network {
-    let mut limits = Limits::default();
-    limits.consumer_items = 4;
-    limits.consumer_bytes = 64 << 10;
-    let discovery = mosaik::discovery::Config::builder().with_bootstrap(peer.local().addr());
-    isolated(id)
-        .with_limits(limits)
-        .with_discovery(discovery)
-        .build()
-        .await
-        .unwrap()
 }
 
 /// Gives the only consumer more than it takes, and lets the producer go.

@@ -21,7 +21,7 @@ use {
         },
         time::Duration,
     },
-    support::{isolated, network_id, node, node_knowing, patience, until, within},
+    support::{header, isolated, network_id, node, node_knowing, patience, until, within},
 };
 
 const MOSAIK: &[u8] = b"/mosaik/1";
@@ -61,18 +61,6 @@ fn with_patience(network: Digest, handshake: Duration) -> NetworkBuilder {
     let mut limits = Limits::default();
     limits.handshake_timeout = handshake;
     isolated(network).with_limits(limits)
-}
-
-/// A header as the links write it.
-fn header(protocol: u8, network: Digest, greeting: &[u8]) -> Vec<u8> {
-    let mut body = b"mk\x01".to_vec();
-    body.push(protocol);
-    body.extend_from_slice(network.as_bytes());
-    body.extend_from_slice(Digest::zero().as_bytes());
-    body.extend_from_slice(greeting);
-    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    bytes
 }
 
 async fn answer(mut answer: RecvStream) -> Vec<u8> {

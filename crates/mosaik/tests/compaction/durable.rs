@@ -21,6 +21,14 @@ use {
     },
 };
 
+/// Saves a state when it may, and says that it has begun.
+fn held(saves: &AtomicBool, may_end: &AtomicBool) {
+    saves.store(true, SeqCst);
+    while !may_end.load(SeqCst) {
+        std::thread::sleep(core::time::Duration::from_millis(5));
+    }
+}
+
 async fn online(node: &Network, saves: bool) -> Member {
     let member = join(node, saves);
     within("online", member.group.when().online()).await;
@@ -148,10 +156,7 @@ async fn a_state_that_takes_long_to_save_holds_up_nothing_but_its_group() {
     let (network, directory) = (network_id(), Directory::new());
     let node = on_disk(network, &directory.0, None).await;
     let member = join_saving(&node, 0, || {
-        SAVES.store(true, SeqCst);
-        while !MAY_END.load(SeqCst) {
-            std::thread::sleep(core::time::Duration::from_millis(5));
-        }
+        held(&SAVES, &MAY_END);
         Ok(())
     });
     let other = groups::join(&node);
@@ -187,10 +192,7 @@ async fn a_group_joined_again_while_its_state_is_still_being_saved_starts_when_t
     let (network, directory) = (network_id(), Directory::new());
     let node = on_disk(network, &directory.0, None).await;
     let member = join_saving(&node, 0, || {
-        SAVES.store(true, SeqCst);
-        while !MAY_END.load(SeqCst) {
-            std::thread::sleep(core::time::Duration::from_millis(5));
-        }
+        held(&SAVES, &MAY_END);
         Ok(())
     });
     within("online", member.group.when().online()).await;

@@ -12,6 +12,7 @@ use {
     mosaik::{
         Digest, Network,
         network::{NetworkBuilder, Preset},
+        primitives::Limits,
     },
     std::{future::Future, time::Duration},
 };
@@ -86,4 +87,30 @@ pub async fn nodes(network: Digest, count: usize) -> Vec<Network> {
         nodes.push(next);
     }
     nodes
+}
+
+/// A node that takes little of what its programs do not read.
+pub async fn reading_little(id: Digest, peer: &Network) -> Network {
+    let mut limits = Limits::default();
+    limits.consumer_items = 4;
+    limits.consumer_bytes = 64 << 10;
+    let discovery = mosaik::discovery::Config::builder().with_bootstrap(peer.local().addr());
+    isolated(id)
+        .with_limits(limits)
+        .with_discovery(discovery)
+        .build()
+        .await
+        .expect("a node starts on loopback")
+}
+
+/// A header as the links write it, of a sub-stream to nothing in particular.
+pub fn header(protocol: u8, network: Digest, greeting: &[u8]) -> Vec<u8> {
+    let mut body = b"mk\x01".to_vec();
+    body.push(protocol);
+    body.extend_from_slice(network.as_bytes());
+    body.extend_from_slice(Digest::zero().as_bytes());
+    body.extend_from_slice(greeting);
+    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(&body);
+    bytes
 }

@@ -275,6 +275,13 @@ impl Node {
         commands
     }
 
+    /// Begins a session up to the fifth command, and waits until it has the state half changed.
+    async fn tear(&self) {
+        self.synchronise(5);
+        self.say(&Say::Here(Vec::new()));
+        self.is_torn().await;
+    }
+
     /// Waits until the state is half changed.
     async fn is_torn(&self) {
         within("the session begins", async {
@@ -294,9 +301,7 @@ fn numbers(answer: Answer<Sheet>) -> Vec<u32> {
 async fn what_has_to_see_the_state_waits_for_a_session_that_changes_it() {
     let node = node();
     node.apply(1..=2);
-    node.synchronise(5);
-    node.say(&Say::Here(Vec::new()));
-    node.is_torn().await;
+    node.tear().await;
     node.apply(3..=7);
     let (mut settled, mut answer) = (node.committed(), node.strong());
     node.is_torn().await;
@@ -320,9 +325,7 @@ async fn what_has_to_see_the_state_waits_for_a_session_that_changes_it() {
 #[tokio::test]
 async fn what_was_not_done_is_told_while_a_session_changes_the_state() {
     let node = node();
-    node.synchronise(5);
-    node.say(&Say::Here(Vec::new()));
-    node.is_torn().await;
+    node.tear().await;
     let mut committed = node.committed();
     let (to, settled) = oneshot::channel();
     let outcome = Outcome::NotDone(consensus::NotDone::Offline);
@@ -354,9 +357,7 @@ async fn a_panic_while_a_message_is_decoded_ends_the_bond_and_nothing_else() {
 #[tokio::test]
 async fn an_applier_that_is_cancelled_leaves_nobody_waiting() {
     let node = node();
-    node.synchronise(5);
-    node.say(&Say::Here(Vec::new()));
-    node.is_torn().await;
+    node.tear().await;
     node.apply(1..=7);
     let (settled, answer) = (node.committed(), node.strong());
     node.is_torn().await;
@@ -375,9 +376,7 @@ async fn a_state_that_is_half_changed_is_not_given_to_others() {
     assert_eq!(numbers(node.weak().await), [1, 2]);
     let fed = |told: Vec<Command>| told.iter().filter(|told| is_fed(told)).count();
     assert_eq!(fed(node.told()), 1);
-    node.synchronise(5);
-    node.say(&Say::Here(Vec::new()));
-    node.is_torn().await;
+    node.tear().await;
     node.say(&Say::Please);
     node.is_torn().await;
     assert_eq!(fed(node.told()), 0);
@@ -391,9 +390,7 @@ fn is_fed(told: &Command) -> bool {
 async fn a_session_that_replaces_another_has_to_end_what_that_one_has_begun() {
     let node = node();
     node.apply(1..=2);
-    node.synchronise(5);
-    node.say(&Say::Here(Vec::new()));
-    node.is_torn().await;
+    node.tear().await;
     // This one has not begun yet, and the log leads beyond it.
     node.synchronise(6);
     node.is_torn().await;
@@ -429,9 +426,7 @@ async fn a_session_that_has_changed_nothing_gives_way_to_a_log_that_leads_furthe
 #[tokio::test]
 async fn what_waits_is_not_applied_to_another_lineage() {
     let node = node();
-    node.synchronise(5);
-    node.say(&Say::Here(Vec::new()));
-    node.is_torn().await;
+    node.tear().await;
     node.apply(1..=7);
     let (settled, answer) = (node.committed(), node.strong());
     Machine::start_over(&*node.applier);
