@@ -4,6 +4,7 @@ use {
     super::{
         bond::Bond,
         cutting::Cutting,
+        holding::{Batch, Holding},
         inbox::{Propose, Question, Reply, Slot, Wish},
         io::{Io, peer_key, wall_clock},
         pacing::Pacing,
@@ -41,11 +42,6 @@ use {
 /// How often a core that works is told the wall clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
-/// Commands that make a batch worth an entry of its own.
-const FULL_BATCH: usize = 64;
-/// How long a batch may wait for more to come.
-const HOLD: Duration = Duration::from_millis(1);
-
 /// A proposal whose caller waits.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -81,8 +77,7 @@ pub(super) struct Member {
     pub(super) reads: Slab<Question>,
     /// To be proposed at the end of the round.
     batch: Vec<Proposal>,
-    /// Since when a batch waits for more to come.
-    held_since: Option<Instant>,
+    pub(super) holding: Holding,
     /// Stored, and to be said to the core at the end of the round.
     pub(super) confirm: Option<Token>,
     /// Answers of the store and others, to be handed over at the end of the round.
@@ -147,7 +142,7 @@ impl Member {
             proposals: Slab::new(),
             reads: Slab::new(),
             batch: Vec::new(),
-            held_since: None,
+            holding: Holding::default(),
             confirm: None,
             inputs: VecDeque::new(),
             handed_out: applied,
@@ -279,6 +274,7 @@ impl Member {
     pub(super) fn on_stored(&mut self, done: Done, io: &mut Io) {
         if done.result.is_ok() {
             self.shared.metrics.store_time.record(done.took);
+            self.holding.note_stored(done.took);
         }
         match (done.purpose, done.result) {
             (Purpose::Install(name), result) => self.on_installed(name, result, io),
@@ -332,27 +328,21 @@ impl Member {
             self.check_left();
             self.show();
         }
-        let held = self.held_since.map(|since| since + HOLD);
+        let held = self.holding.until().filter(|_| !self.batch.is_empty());
         let next = self.core.next_deadline().into_iter().chain(held).min();
         io.timers.set(Timer::Core(self.slot), &mut self.timer, next);
         self.over.is_none()
     }
 
-    /// Whether a leader's batch waits a moment for more to come. Callers that get their answers are
-    /// likely to call again at once, and one larger entry costs all members less than several small
-    /// ones: so a batch waits while more calls are under way than it has. One that has as many
-    /// as are under way gains nothing by it, and one caller alone never waits.
+    /// Whether the batch waits a moment for more to come.
     fn holds_back(&mut self, now: Instant) -> bool {
-        let under_way = self.proposals.len().saturating_sub(self.batch.len());
         let commands = self.batch.iter().map(|one| one.commands.len());
-        let holds = self.batch.len() < under_way
-            && commands.sum::<usize>() < FULL_BATCH
-            && self.core.is_leader()
-            && now.since(*self.held_since.get_or_insert(now)) < HOLD;
-        if !holds {
-            self.held_since = None;
-        }
-        holds
+        let batch = Batch {
+            calls: self.batch.len(),
+            commands: commands.sum(),
+            under_way: self.proposals.len().saturating_sub(self.batch.len()),
+        };
+        self.core.is_leader() && self.holding.holds(batch, now)
     }
 
     fn propose_batch(&mut self, io: &mut Io) {

@@ -11,6 +11,7 @@ mod bond;
 mod catalog;
 mod cutting;
 mod handshake;
+mod holding;
 mod inbox;
 mod io;
 mod lanes;

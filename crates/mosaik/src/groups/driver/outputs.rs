@@ -151,6 +151,7 @@ impl Member {
             return;
         };
         if matches!(outcome, Outcome::Committed { .. }) {
+            self.holding.note_answered(io.now);
             let took = io.now.since(waiting.since);
             self.shared.metrics.commit_latency.record(took);
         }
