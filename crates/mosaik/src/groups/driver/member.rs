@@ -239,6 +239,10 @@ impl Member {
         if self.leaving.is_some() {
             return;
         }
+        if !self.batch.is_empty() {
+            // It was asked for before, and may be waiting for more to come.
+            self.propose_batch(io);
+        }
         let keeps_place = !for_good && self.config.durability() == Durability::Disk;
         let until = io.now + io.departure_window();
         self.leaving = Some(Leaving { keeps_place });
@@ -342,7 +346,7 @@ impl Member {
             commands: commands.sum(),
             under_way: self.proposals.len().saturating_sub(self.batch.len()),
         };
-        self.core.is_leader() && self.holding.holds(batch, now)
+        self.leaving.is_none() && self.core.is_leader() && self.holding.holds(batch, now)
     }
 
     fn propose_batch(&mut self, io: &mut Io) {
