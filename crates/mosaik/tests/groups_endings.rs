@@ -8,14 +8,15 @@ use {
     mosaik::{
         Network,
         groups::{
-            ApplyContext, CommandError, Consistency, Group, Halted, LogReplaySync, QueryError,
-            StateMachine,
+            ApplyContext, CommandError, ConsensusConfig, Consistency, Group, Halted, LogReplaySync,
+            QueryError, StateMachine,
         },
         primitives::UniqueId,
     },
     serde::{Deserialize, Deserializer, Serialize},
+    std::time::Duration,
     support::{
-        groups::{Counter, Directory, POISON, formed, join, quick, roles, sum},
+        groups::{Counter, Directory, POISON, formed, join, join_with, quick, roles, sum},
         isolated, network_id, node, nodes, until, within,
     },
 };
@@ -257,4 +258,34 @@ async fn a_group_joined_while_its_network_closes_ends() {
         "{failed:?}"
     );
     within("closed", closed).await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_more_to_come_is_proposed_before_its_group_is_left() {
+    let directory = Directory::new();
+    let builder = isolated(network_id()).with_data_dir(&directory.0);
+    let node = within("a node", builder.build()).await.expect("a node");
+    let alone = ConsensusConfig {
+        heartbeat_interval: Duration::from_millis(20),
+        heartbeat_jitter: Duration::from_millis(5),
+        election_timeout: Duration::from_millis(80),
+        election_timeout_jitter: Duration::from_millis(40),
+        bootstrap_delay: Duration::from_millis(50),
+        ..quick()
+    };
+    let mut asked = 0;
+    for _ in 0..40 {
+        let group = join_with(&node, alone.clone());
+        within("online", group.when().online()).await;
+        assert_eq!(sum(&group).await, (asked, asked as u64));
+        // Some find others under way, which makes them wait for more.
+        for _ in 0..6 {
+            drop(group.execute(1));
+            asked += 1;
+            tokio::task::yield_now().await;
+        }
+        let ended = group.ended();
+        drop(group);
+        within("left", ended).await;
+    }
 }
