@@ -1,7 +1,8 @@
 //! [`Holding`]: when a leader's batch of commands waits for more to come.
 //!
 //! Callers that get their answers are likely to call again at once, and one larger entry costs all
-//! members less than several small ones. One caller alone never waits.
+//! members less than several small ones. One caller alone never waits, once others that there were are
+//! forgotten. Waiting ends by the driver's timers, which are a millisecond late at most.
 
 use {core::time::Duration, mosaik_primitives::time::Instant};
 
