@@ -263,10 +263,7 @@ async fn a_group_joined_while_its_network_closes_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_more_to_come_is_proposed_before_its_group_is_left() {
     let directory = Directory::new();
-    let builder = isolated(network_id()).with_data_dir(&directory.0);
-    let node = within("a node", Box::pin(builder.build()))
-        .await
-        .expect("a node");
+    let node = durable(&directory).await;
     let alone = ConsensusConfig {
         heartbeat_interval: Duration::from_millis(20),
         heartbeat_jitter: Duration::from_millis(5),

@@ -17,15 +17,43 @@ use {
     },
     std::{
         io,
-        sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        sync::{
+            Condvar, Mutex,
+            atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        },
     },
 };
 
-/// Saves a state when it may, and says that it has begun.
-fn held(saves: &AtomicBool, may_end: &AtomicBool) {
-    saves.store(true, SeqCst);
-    while !may_end.load(SeqCst) {
-        std::thread::sleep(core::time::Duration::from_millis(5));
+/// What holds up a state that is being saved.
+struct Gate {
+    reached: AtomicBool,
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self {
+            reached: AtomicBool::new(false),
+            is_open: Mutex::new(false),
+            opened: Condvar::new(),
+        }
+    }
+
+    /// Blocks until it is opened.
+    fn pass(&self) {
+        self.reached.store(true, SeqCst);
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_while(is_open, |open| !*open).unwrap());
+    }
+
+    fn is_reached(&self) -> bool {
+        self.reached.load(SeqCst)
+    }
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
     }
 }
 
@@ -151,12 +179,11 @@ async fn a_machine_that_cannot_be_saved_says_so_where_it_would_have_to_be() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_that_takes_long_to_save_holds_up_nothing_but_its_group() {
-    static SAVES: AtomicBool = AtomicBool::new(false);
-    static MAY_END: AtomicBool = AtomicBool::new(false);
+    static GATE: Gate = Gate::new();
     let (network, directory) = (network_id(), Directory::new());
     let node = on_disk(network, &directory.0, None).await;
     let member = join_saving(&node, 0, || {
-        held(&SAVES, &MAY_END);
+        GATE.pass();
         Ok(())
     });
     let other = groups::join(&node);
@@ -169,14 +196,14 @@ async fn a_state_that_takes_long_to_save_holds_up_nothing_but_its_group() {
             .execute((value, vec![7; super::ledger::PADDING]))
     };
     let commands: Vec<_> = (0..MANY).map(command).collect();
-    until("it is being saved", || SAVES.load(SeqCst)).await;
+    until("it is being saved", || GATE.is_reached()).await;
     for value in 1..=20 {
         within("a command", other.execute(value))
             .await
             .expect("executed");
     }
     assert_eq!(groups::sum(&other).await, (210, 20));
-    MAY_END.store(true, SeqCst);
+    GATE.open();
     for command in commands {
         // Some waited longer than the group promises to.
         drop(within("a command", command).await);
@@ -187,12 +214,11 @@ async fn a_state_that_takes_long_to_save_holds_up_nothing_but_its_group() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_joined_again_while_its_state_is_still_being_saved_starts_when_that_has_ended() {
-    static SAVES: AtomicBool = AtomicBool::new(false);
-    static MAY_END: AtomicBool = AtomicBool::new(false);
+    static GATE: Gate = Gate::new();
     let (network, directory) = (network_id(), Directory::new());
     let node = on_disk(network, &directory.0, None).await;
     let member = join_saving(&node, 0, || {
-        held(&SAVES, &MAY_END);
+        GATE.pass();
         Ok(())
     });
     within("online", member.group.when().online()).await;
@@ -200,12 +226,12 @@ async fn a_group_joined_again_while_its_state_is_still_being_saved_starts_when_t
     let commands: Vec<_> = (0..MANY)
         .map(|value| member.group.execute((value, padding())))
         .collect();
-    until("it is being saved", || SAVES.load(SeqCst)).await;
+    until("it is being saved", || GATE.is_reached()).await;
     let ended = member.group.ended();
     drop((member, commands));
     within("left", ended).await;
     let again = join(&node, true);
-    MAY_END.store(true, SeqCst);
+    GATE.open();
     within("online", again.group.when().online()).await;
     assert_eq!(again.ledger().await, Ledger::of(0..MANY));
 }
